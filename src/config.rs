@@ -1,0 +1,558 @@
+//! The checked configuration: everything else is built from it.
+//!
+//! [`Config::load`] reads the file, collects every problem with its place, and only then makes a
+//! [`Config`]; nothing in one needs to be looked at twice. This room must never open a database,
+//! bind a port or make a file.
+
+mod check;
+mod reader;
+mod secrets;
+mod values;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::Method;
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::ClientId;
+use crate::domain::Role;
+use crate::domain::Scope;
+use crate::domain::Scopes;
+
+pub use check::Loaded;
+pub use values::Rate;
+
+/// The whole file, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[[listeners]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[[certificates]]`, at least one if any listener speaks TLS.
+    pub certificates: Vec<CertificateFiles>,
+    /// `[connections]`
+    pub connections: Connections,
+    /// `[store]`
+    pub store: Store,
+    /// `[tokens]`
+    pub tokens: Tokens,
+    /// `[accounts]`
+    pub accounts: Accounts,
+    /// `[hashing]`
+    pub hashing: Hashing,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[identity]`
+    pub identity: Identity,
+    /// `[upstreams.NAME]`, and one for each URL that a route names directly.
+    pub upstreams: Vec<Upstream>,
+    /// `[routes.NAME]` and their `paths`, each made whole: inheritance is already applied.
+    pub routes: Vec<Route>,
+    /// `[scopes]`: the words of the consent page.
+    pub scopes: Vec<(Scope, String)>,
+    /// `[admin] listen`; nothing is served without it.
+    pub admin: Option<SocketAddr>,
+    /// `[log]`
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads and checks a file with its secrets.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Problem`] of the file at once.
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        check::load(file, Secrets::Read).map(|loaded| loaded.config)
+    }
+
+    /// As [`Config::load`], for `portcullis check`: with the warnings, and if asked without secrets.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Problem`] of the file at once.
+    pub fn check(file: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
+        check::load(file, secrets)
+    }
+}
+
+/// Whether `${...}` is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// References are read, and one that cannot be read is a problem.
+    Read,
+    /// `check --offline`: references are only checked for their form, and files that the
+    /// configuration names need not be there.
+    Offline,
+}
+
+/// A line and column of the file, both from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// Something wrong with the file, or worth a warning: where, what, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it stands.
+    pub position: Position,
+    /// What is wrong and what would be right, in one sentence or two.
+    pub message: String,
+}
+
+/// All that is wrong with a file, in the file's order.
+#[derive(Debug)]
+pub struct Problems {
+    /// The file.
+    pub file: PathBuf,
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            let Position { line, column } = problem.position;
+            let file = self.file.display();
+            write!(f, "{file}:{line}:{column}: {}", problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// `[gateway]`
+#[derive(Debug)]
+pub struct Gateway {
+    /// `public_url`: an origin without path, query or trailing slash; the issuer of tokens.
+    pub public_url: Url,
+    /// `prefix`: empty, or `/` and segments without a trailing slash.
+    pub prefix: String,
+    /// `trusted_proxies`
+    pub trusted_proxies: Vec<IpNet>,
+    /// `cors_origins`: who may call the own endpoints from another origin.
+    pub cors_origins: Vec<String>,
+    /// `threads`: how many cores carry requests; when left out, all of them.
+    pub threads: usize,
+}
+
+impl Gateway {
+    /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
+    pub fn issuer(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+}
+
+/// One of `[[listeners]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub kind: ListenerKind,
+    /// Where it stands in the file.
+    pub position: Position,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// HTTPS.
+    Tls,
+    /// HTTP behind a balancer that ends TLS: only peers on loopback or in `trusted_proxies`.
+    Plain,
+    /// HTTP that only answers 308 to `https`.
+    Redirect,
+}
+
+/// One of `[[certificates]]`, the first being the one for unknown names.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+    /// Where it stands in the file.
+    pub position: Position,
+}
+
+/// `[connections]`: what one connection, and all of them, may cost.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// `max`: open connections over all listeners; more wait in the kernel's queue. 10000.
+    pub max: usize,
+    /// `handshake_timeout`: for the TLS handshake. 10 s.
+    pub handshake_timeout: Duration,
+    /// `header_timeout`: for the whole header block, and for idling between requests. 15 s.
+    pub header_timeout: Duration,
+    /// `body_timeout`: between two pieces of a request's body. 30 s.
+    pub body_timeout: Duration,
+    /// `header_bytes`: request line and headers together. 32 KiB, 8 KiB to 64 KiB.
+    pub header_bytes: usize,
+    /// `headers`: how many header lines. 100.
+    pub headers: usize,
+    /// `streams`: concurrent HTTP/2 streams of one connection. 128.
+    pub streams: u32,
+    /// `drain_timeout`: how long requests may take to finish after SIGTERM. 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// `[store]`
+#[derive(Debug)]
+pub struct Store {
+    /// `url = "sqlite:PATH"`
+    pub sqlite: PathBuf,
+    /// `key`
+    pub key: StoreKey,
+}
+
+/// Where the store's key comes from.
+#[derive(Debug)]
+pub enum StoreKey {
+    /// `"${file:PATH}"`: made, with mode 0600, together with a new SQLite store.
+    File(PathBuf),
+    /// Any other reference, already read.
+    Value(SecretString),
+}
+
+/// `[tokens]`
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// `algorithm`
+    pub algorithm: Algorithm,
+    /// `access_ttl`: 15 min.
+    pub access_ttl: Duration,
+    /// `refresh_ttl`: from the sign-in on, however often it is refreshed. 30 days.
+    pub refresh_ttl: Duration,
+    /// `refresh_grace`: 10 s.
+    pub refresh_grace: Duration,
+}
+
+/// The signature algorithms of our own keys (RFC 7518 §3.1, RFC 8037 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+/// `[accounts]`
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// `registration`
+    pub registration: Registration,
+    /// `password.min_length`, in characters: 12, at least 8.
+    pub password_length_min: usize,
+    /// `password.reject_common`: true.
+    pub password_reject_common: bool,
+    /// `reserved_usernames`, folded, beside the built-in list.
+    pub reserved_usernames: Vec<String>,
+    /// `login_scopes`: what a first-party login may hold.
+    pub login_scopes: Scopes,
+}
+
+/// Who may make an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody.
+    Open,
+    /// Nobody but the administrator.
+    Off,
+}
+
+/// `[hashing]`: what a password may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashing {
+    /// `memory`: of Argon2id, in KiB. 19 MiB, at least that.
+    pub memory_kib: u32,
+    /// `iterations`: of Argon2id. 2, at least that.
+    pub iterations: u32,
+    /// `threads`: how many hashes run at once. Half the cores, at least one.
+    pub threads: usize,
+    /// `queue`: how many may wait. 64.
+    pub queue: usize,
+    /// `deadline`: a hash that would start later is refused with 503. 3 s.
+    pub deadline: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `per_address`: 6000 per minute.
+    pub per_address: Option<Rate>,
+    /// `per_user`: 6000 per minute.
+    pub per_user: Option<Rate>,
+    /// `register`, by address: 60 per hour.
+    pub register: Option<Rate>,
+    /// `login`, by address, for everything that costs a password hash: 60 per minute.
+    pub login: Option<Rate>,
+    /// `exempt`: networks that `per_address` does not count.
+    pub exempt: Vec<IpNet>,
+    /// `keys_max`: how many callers one policy remembers. 1000000.
+    pub keys_max: usize,
+}
+
+impl Limits {
+    /// Whether `per_address` leaves this address uncounted.
+    pub fn is_exempt(&self, address: IpAddr) -> bool {
+        self.exempt.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// `[identity]`
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `assertion`
+    pub assertion: Assertion,
+}
+
+/// How often `X-Auth-Assertion` is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assertion {
+    /// Not at all.
+    Off,
+    /// Once per session and route, and again after 30 s.
+    Session,
+    /// For each request, bound to its method and URL.
+    Request,
+}
+
+/// The header names by which one route's app learns who is calling. `None`: not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// `user`: the username, or the verified address, or the id. Never for a machine.
+    pub user: Option<HeaderName>,
+    /// `user_id`: the `sub`.
+    pub user_id: Option<HeaderName>,
+    /// `name`: what the person is called, percent-encoded outside printable ASCII.
+    pub name: Option<HeaderName>,
+    /// `email`: the verified address.
+    pub email: Option<HeaderName>,
+    /// `roles`: separated by commas.
+    pub roles: Option<HeaderName>,
+    /// `scopes`: separated by blanks.
+    pub scopes: Option<HeaderName>,
+    /// `session`: the `sid`.
+    pub session: Option<HeaderName>,
+    /// `method`: how the caller proved it, `pwd` or `client`.
+    pub method: Option<HeaderName>,
+    /// `client`: the OAuth client, where it is not the gateway itself.
+    pub client: Option<HeaderName>,
+    /// `assertion`: the signed assertion.
+    pub assertion: Option<HeaderName>,
+}
+
+impl IdentityHeaders {
+    /// Every name that is set.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        [
+            &self.user,
+            &self.user_id,
+            &self.name,
+            &self.email,
+            &self.roles,
+            &self.scopes,
+            &self.session,
+            &self.method,
+            &self.client,
+            &self.assertion,
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// One of `[upstreams.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name; for a URL written in a route, that URL.
+    pub name: String,
+    /// Host and port to connect to, as in a `Host` header.
+    pub authority: http::uri::Authority,
+    /// `timeouts.connect`: 3 s.
+    pub connect_timeout: Duration,
+    /// `timeouts.response`: until the response's header is there. 60 s.
+    pub response_timeout: Duration,
+    /// `timeouts.idle`: between two pieces of the response. 60 s.
+    pub idle_timeout: Duration,
+    /// `connections`: how many at once from each core; more requests wait. 256.
+    pub connections: usize,
+}
+
+/// One path of one of `[routes.NAME]`, with everything it inherits.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The route's name: `aud` of its assertions, the label in logs and metrics.
+    pub name: Arc<str>,
+    /// `host`: empty means any.
+    pub hosts: Vec<HostPattern>,
+    /// `path`: at least one, each `/` or segments without a trailing slash, decoded.
+    pub paths: Vec<PathPrefix>,
+    /// `methods`: `None` means any; GET has brought HEAD.
+    pub methods: Option<Vec<Method>>,
+    /// `upstream`
+    pub target: Target,
+    /// `auth`
+    pub auth: Auth,
+    /// `scopes`: all of them.
+    pub scopes: Scopes,
+    /// `roles`: one of them; empty asks for none.
+    pub roles: Vec<Role>,
+    /// `clients`
+    pub clients: Clients,
+    /// `limits` and `limit`.
+    pub limits: Vec<RouteLimit>,
+    /// `cors`
+    pub cors: Option<Cors>,
+    /// The names of this route's identity headers.
+    pub identity: IdentityHeaders,
+    /// `strip_prefix`
+    pub strip_prefix: bool,
+    /// `authorization = "forward"`: the header is the app's own.
+    pub forward_authorization: bool,
+    /// `path_allow`
+    pub path_allow: PathOddities,
+    /// `allow_headers`, lower case: no alias of any identity header.
+    pub allow_headers: Vec<HeaderName>,
+    /// `max_body`, in bytes. 10 MiB.
+    pub body_bytes_max: u64,
+    /// Where it stands in the file.
+    pub position: Position,
+}
+
+/// Where a route's requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `"echo"`: answered with the request the app would get.
+    Echo,
+    /// An index into [`Config::upstreams`].
+    Upstream(usize),
+}
+
+/// What a route asks of its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Credentials are neither read nor judged.
+    None,
+    /// A caller without credential is anonymous; a bad one is still refused.
+    Optional,
+    /// No credential, no entry.
+    Required,
+}
+
+/// Which OAuth clients a route admits without a scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// None.
+    #[default]
+    None,
+    /// These.
+    Listed(Vec<ClientId>),
+    /// `"*"`
+    Any,
+}
+
+/// A host that a route answers for; names are lower case, without port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This very name.
+    Exact(String),
+    /// `*.example.com`, kept as `example.com`: one or more labels before it.
+    Wildcard(String),
+}
+
+/// A path a route answers for: whole percent-decoded segments; none means `/`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathPrefix(pub Vec<String>);
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("/");
+        }
+        self.0.iter().try_for_each(|segment| write!(f, "/{segment}"))
+    }
+}
+
+/// Spellings of a path that are refused unless a route allows them (SECURITY 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathOddities {
+    /// `encoded_slash`: `%2f`, `%5c` or a backslash.
+    pub encoded_slash: bool,
+    /// `semicolon`: `;`, plain or as `%3b`.
+    pub semicolon: bool,
+    /// `double_slash`: an empty segment.
+    pub double_slash: bool,
+    /// `double_encoding`: a `%25` that is followed by two hexadecimal digits.
+    pub double_encoding: bool,
+}
+
+/// One of a route's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimit {
+    /// How many per time.
+    pub rate: Rate,
+    /// Counted by what.
+    pub by: LimitBy,
+}
+
+/// Counted by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitBy {
+    /// `"user"`: the `sub`; an anonymous caller is counted by address.
+    User,
+    /// `"client"`: the OAuth client; an anonymous caller is counted by address.
+    Client,
+    /// `"address"`: the source, IPv6 by /64.
+    Address,
+    /// `"route"`: everybody together.
+    Route,
+}
+
+/// `cors` of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// `origins`: exact, or `"*"` alone without credentials.
+    pub origins: Vec<String>,
+    /// `credentials`
+    pub credentials: bool,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// `format`
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,48 @@
+//! OAuth clients, of which the gateway itself is one.
+
+use std::fmt;
+
+use crate::domain::Malformed;
+
+/// The `client_id` of an OAuth client (RFC 6749 §2.2): ASCII letters, digits, `-`, `_` and `.`,
+/// 1 to 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// The reserved name under which the gateway's own login issues tokens.
+    pub const FIRST_PARTY: &'static str = "portcullis";
+
+    /// Reads a client id.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Malformed(
+                "a client id has 1 to 64 ASCII letters, digits, '-', '_' or '.'",
+            ))
+        }
+    }
+
+    /// The gateway itself.
+    pub fn first_party() -> Self {
+        Self(Self::FIRST_PARTY.to_owned())
+    }
+
+    /// Whether this is the gateway itself: everything else is delegated.
+    pub fn is_first_party(&self) -> bool {
+        self.0 == Self::FIRST_PARTY
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,69 @@
+//! Secrets and their hashes, told apart by type: what is shown once, and what is kept.
+
+use std::fmt;
+
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+
+/// A password as somebody typed it: redacted in `Debug`, wiped on drop, never truncated.
+#[derive(Clone, Debug)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// Longer passwords are refused before they are hashed; NIST 800-63B asks for at least 64.
+    pub const BYTES_MAX: usize = 1024;
+
+    /// Takes a password as it stands: blanks and Unicode are kept.
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// The password, for hashing and for judging its strength.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// A password hash in PHC string form: the only form the store accepts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Takes a PHC string that came from hashing or from the store.
+    pub fn new(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// The PHC string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// SHA-256 of an opaque token. A fast hash is right here: the token has 256 random bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// Takes a digest.
+    pub fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The digest's bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}

@@ -1,0 +1,324 @@
+//! The database: accounts, sessions, signing keys, and the append-only table of changes.
+//!
+//! Every method is one whole transaction in domain types: a caller that vanishes half-way leaves
+//! all of it or none, and an answered write has been synced to the disk (SECURITY 49). Nothing
+//! outside this room knows which database it is. It must never see a password or a token, only
+//! their hashes, and never a signing key that is not sealed.
+
+mod sqlite;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::domain::ClientId;
+use crate::domain::DisplayName;
+use crate::domain::EmailAddress;
+use crate::domain::PasswordHash;
+use crate::domain::Role;
+use crate::domain::Scopes;
+use crate::domain::Session;
+use crate::domain::SessionId;
+use crate::domain::TokenHash;
+use crate::domain::User;
+use crate::domain::UserId;
+use crate::domain::Username;
+
+/// How long rows of the table of changes are kept: longer than any access token can live
+/// (24 h and leeway), so that a gateway that starts learns of every session it must refuse.
+pub const CHANGES_KEPT: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// The accounts' database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    sqlite: sqlite::Sqlite,
+}
+
+/// Why a database could not be opened; each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `Existing` was asked for.
+    #[error("there is no database at {0}; `portcullis serve` makes one at its first start")]
+    Absent(PathBuf),
+    /// Owned by somebody else: opening it could leave files that the gateway cannot write.
+    #[error("{path} belongs to user id {owner}, and this is user id {caller}; run the command as its owner")]
+    ForeignOwner {
+        /// The file.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who asked.
+        caller: u32,
+    },
+    /// The file or its folder cannot be made or opened.
+    #[error("cannot open {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a database, a newer schema, or broken.
+    #[error("cannot use the database {path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The store did not do it: locked, full, gone. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is unavailable: {0}")]
+pub struct Unavailable(#[from] pub(crate) sqlx::Error);
+
+/// How to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// Make it when it is not there: `serve`, `user add`.
+    Create,
+    /// It must be there: every other command.
+    Existing,
+}
+
+/// An account to make.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// At least one of username and address.
+    pub username: Option<Username>,
+    /// At least one of username and address.
+    pub email: Option<EmailAddress>,
+    /// What the person is called.
+    pub name: Option<DisplayName>,
+    /// Sorted, without repeats.
+    pub roles: Vec<Role>,
+    /// The hash.
+    pub password: PasswordHash,
+}
+
+/// Why an account could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The folded username is or was somebody's: names are never given to a second person.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// The folded address is somebody's.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// There is no such account.
+    #[error("there is no such user")]
+    NotFound,
+    /// An account keeps at least one of username and address.
+    #[error("an account needs a username or an e-mail address")]
+    Nameless,
+    /// Nothing happened.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// How an account is named by a person: at sign-in or on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// By id.
+    Id(UserId),
+    /// By username, compared folded.
+    Username(Username),
+    /// By address, compared folded.
+    Email(EmailAddress),
+}
+
+impl Handle {
+    /// Reads what a person types: an address has an `@`, an id is a UUID, the rest is a username.
+    ///
+    /// # Errors
+    ///
+    /// Where it can be none of the three.
+    pub fn parse(text: &str) -> Result<Self, crate::domain::Malformed> {
+        if text.contains('@') {
+            return EmailAddress::parse(text).map(Self::Email);
+        }
+        UserId::parse(text)
+            .map(Self::Id)
+            .or_else(|_| Username::parse(text).map(Self::Username))
+    }
+}
+
+/// What to change of an account; `None` leaves a thing as it is, `Some(None)` removes it.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The username.
+    pub username: Option<Option<Username>>,
+    /// The address; a new one is unverified unless `email_verified` says otherwise.
+    pub email: Option<Option<EmailAddress>>,
+    /// Whether the address is verified.
+    pub email_verified: Option<bool>,
+    /// What the person is called.
+    pub name: Option<Option<DisplayName>>,
+    /// Roles to add.
+    pub add_roles: Vec<Role>,
+    /// Roles to take away.
+    pub remove_roles: Vec<Role>,
+    /// Disabling ends every session.
+    pub disabled: Option<bool>,
+}
+
+/// A session to open.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id, a UUIDv7.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// Through which client.
+    pub client: ClientId,
+    /// What its tokens may hold.
+    pub scopes: Scopes,
+    /// When the user proved who they are.
+    pub authenticated_at: SystemTime,
+    /// No refresh after this.
+    pub expires_at: SystemTime,
+    /// From where.
+    pub address: IpAddr,
+    /// The `User-Agent`, cut to 256 characters.
+    pub user_agent: Option<String>,
+    /// Hash of its first refresh token.
+    pub refresh: TokenHash,
+}
+
+/// A refresh token presented, with the successor derived from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// Of which session.
+    pub session: SessionId,
+    /// The hash of what was presented; its MAC has been checked, so it was once ours.
+    pub presented: TokenHash,
+    /// The hash of what will take its place.
+    pub successor: TokenHash,
+    /// Now.
+    pub now: SystemTime,
+    /// How long a spent token may still ask for its unused successor.
+    pub grace: Duration,
+}
+
+/// What became of a [`Rotation`].
+#[derive(Debug)]
+pub enum Rotated {
+    /// The successor is current: now, or since a moment ago within the grace.
+    Current(User, Session),
+    /// The session has ended, expired, or never was.
+    Dead,
+    /// A spent token came back: the session is ended with this very transaction.
+    Reused,
+}
+
+/// One row of the table of changes, to be felt by every gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Tokens of this session are refused from now on.
+    SessionEnded(SessionId),
+    /// Tokens that carry an older version of this account are refused.
+    UserChanged {
+        /// Whose.
+        user: UserId,
+        /// Since this version.
+        version: u64,
+    },
+    /// Signing keys were added, rotated or revoked.
+    KeysChanged,
+}
+
+/// Changes in their order, and where to go on reading.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// In order.
+    pub changes: Vec<(Change, SystemTime)>,
+    /// Pass this to [`Store::changes_after`] next time.
+    pub position: i64,
+}
+
+/// What a signing key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// Access tokens.
+    Access,
+    /// Identity assertions: an assertion must never work as an access token.
+    Assertion,
+}
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, so that verifiers learn it before it signs.
+    Next,
+    /// Signs.
+    Current,
+    /// Verifies until everything it signed has expired.
+    Retired,
+}
+
+/// A signing key as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// The JWK thumbprint (RFC 7638) of the public key.
+    pub kid: String,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// `ES256` or `EdDSA`.
+    pub algorithm: crate::config::Algorithm,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// PKCS #8, sealed under the store's key.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it ceased to sign.
+    pub retired_at: Option<SystemTime>,
+}
+
+impl Store {
+    /// Opens the SQLite file, makes it with mode 0600 where asked, and brings its schema up to date.
+    pub async fn open(path: &Path, how: Open) -> Result<Self, OpenError> { todo!() }
+
+    /// The account's sign-in record: the account and its hash.
+    pub async fn credentials(&self, handle: &Handle) -> Result<Option<(User, PasswordHash)>, Unavailable> { todo!() }
+    /// One account.
+    pub async fn user(&self, handle: &Handle) -> Result<Option<User>, Unavailable> { todo!() }
+    /// All accounts, oldest first.
+    pub async fn users(&self) -> Result<Vec<User>, Unavailable> { todo!() }
+    /// Makes an account.
+    pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> { todo!() }
+    /// Changes an account; its version grows, and disabling ends its sessions.
+    pub async fn change_user(&self, id: UserId, change: UserChange, now: SystemTime) -> Result<User, UserError> { todo!() }
+    /// Deletes an account with its sessions; its username stays taken for ever.
+    pub async fn delete_user(&self, id: UserId, now: SystemTime) -> Result<(), UserError> { todo!() }
+    /// Sets a new password and ends every session but `keep`. Returns the ended ones.
+    pub async fn change_password(&self, id: UserId, hash: PasswordHash, keep: Option<SessionId>, now: SystemTime) -> Result<Vec<SessionId>, UserError> { todo!() }
+    /// Replaces a hash by one of the same password under today's parameters; only if it still is `old`.
+    pub async fn rehash_password(&self, id: UserId, old: &PasswordHash, new: PasswordHash) -> Result<(), Unavailable> { todo!() }
+
+    /// Opens a session; `false` where the account was disabled or deleted meanwhile.
+    pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> { todo!() }
+    /// Spends a refresh token.
+    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> { todo!() }
+    /// Ends one session; `false` where it had ended before or never was.
+    pub async fn end_session(&self, session: SessionId, now: SystemTime) -> Result<bool, Unavailable> { todo!() }
+    /// Ends all sessions of a user. Returns the ended ones.
+    pub async fn end_sessions(&self, user: UserId, now: SystemTime) -> Result<Vec<SessionId>, Unavailable> { todo!() }
+
+    /// All signing keys.
+    pub async fn keys(&self) -> Result<Vec<StoredKey>, Unavailable> { todo!() }
+    /// Puts `keys` in the place of all keys there are, if those still are `expected` (by kid and
+    /// state): `false` where somebody else was faster.
+    pub async fn replace_keys(&self, expected: &[StoredKey], keys: &[StoredKey], now: SystemTime) -> Result<bool, Unavailable> { todo!() }
+
+    /// The sealed value by which a wrong store key is known, made from `candidate` where there is none yet.
+    pub async fn key_check(&self, candidate: &[u8]) -> Result<Vec<u8>, Unavailable> { todo!() }
+
+    /// Changes after a position; `0` for all that are kept.
+    pub async fn changes_after(&self, position: i64) -> Result<Changes, Unavailable> { todo!() }
+    /// Forgets changes older than [`CHANGES_KEPT`] and sessions that ended or expired before that.
+    pub async fn prune(&self, now: SystemTime) -> Result<(), Unavailable> { todo!() }
+}
