@@ -13,6 +13,7 @@ use crate::config::Algorithm;
 pub const JWKS_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// All keys of one moment, ready for use. Swapped whole.
+#[derive(Debug)]
 pub struct KeySet { /* generation, access signer, verifiers by kid, assertion signer, jwks */ }
 
 impl KeySet {

@@ -22,12 +22,6 @@ impl AccessTokens {
 pub struct AssertionClaims<'a> {
     /// The audience: the route's name.
     pub route: &'a str,
-    /// `sub`
-    pub subject: &'a str,
-    /// `sid`
-    pub session: &'a str,
-    /// `client_id`, where it is not the gateway itself
-    pub client: Option<&'a str>,
     /// `preferred_username`, `email` (verified), `name`, `roles`, `scope` as in the access token
     pub claims: &'a crate::token::verify::Claims,
     /// `htm` and `htu` for `assertion = "request"`.

@@ -1,0 +1,292 @@
+//! From a credential to an [`Identity`]: verified, its session alive. The only maker of one.
+//!
+//! A guarded request reads no database: signature, claims, and the map of what is dead are enough.
+//! This room must never say to a caller which part of a credential was wrong.
+
+mod told;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderValue;
+use quick_cache::unsync::Cache;
+
+use crate::clock::Clock;
+use crate::clock::unix_seconds;
+use crate::domain::Subject;
+use crate::keys::SharedKeys;
+use crate::revocations::Revocations;
+use crate::token::verify::Claims;
+use crate::token::verify::Invalid;
+use crate::token::verify::Verifier;
+
+pub use told::Told;
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody said.
+    Anonymous,
+    /// This one.
+    Known(Identity),
+}
+
+/// A caller whose credential was verified and whose session is alive. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    facts: Arc<Facts>,
+}
+
+#[derive(Debug)]
+struct Facts {
+    claims: Claims,
+    subject: String,
+    session: String,
+    told: Told,
+    generation: u64,
+}
+
+impl Identity {
+    /// What the credential says.
+    pub fn claims(&self) -> &Claims {
+        &self.facts.claims
+    }
+
+    /// The `sub`, as text.
+    pub fn subject(&self) -> &str {
+        &self.facts.subject
+    }
+
+    /// The `sid`, as text.
+    pub fn session(&self) -> &str {
+        &self.facts.session
+    }
+
+    /// The values of its headers.
+    pub fn told(&self) -> &Told {
+        &self.facts.told
+    }
+
+    /// Two clones of one verification are the same; two verifications never are.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.facts, &other.facts)
+    }
+
+    /// A number that no other living identity has.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.facts).addr()
+    }
+
+    /// For `explain`: who `user` would be with a first-party token of `scopes`, without one.
+    pub(crate) fn hypothetical(claims: Claims) -> Self {
+        Self::new(claims, 0)
+    }
+
+    fn new(claims: Claims, generation: u64) -> Self {
+        Self {
+            facts: Arc::new(Facts {
+                subject: claims.subject.to_string(),
+                session: claims.session.to_string(),
+                told: Told::new(&claims),
+                claims,
+                generation,
+            }),
+        }
+    }
+}
+
+/// Why there is no identity; RFC 6750 §3.1 answers the two differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unauthenticated {
+    /// No credential: ask for one.
+    Absent,
+    /// A credential that is not good, and why, for the log.
+    Refused(Reason),
+}
+
+/// Why a credential is not good: for log and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Another scheme than `Bearer`, or not one token.
+    #[error("malformed_credential")]
+    Malformed,
+    /// The token itself.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// Its session was ended: logout, password change, disabled account.
+    #[error("session_ended")]
+    SessionEnded,
+    /// The account has changed since: refresh to get a token that says how it is now.
+    #[error("account_changed")]
+    AccountChanged,
+}
+
+impl Reason {
+    /// The label in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed_credential",
+            Self::Invalid(invalid) => invalid.reason(),
+            Self::SessionEnded => "session_ended",
+            Self::AccountChanged => "account_changed",
+        }
+    }
+}
+
+/// The judge of credentials, shared by all threads.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    verifier: Verifier,
+    keys: SharedKeys,
+    revocations: Arc<Revocations>,
+    clock: Clock,
+}
+
+impl Judge {
+    /// Puts a judge together.
+    pub fn new(
+        verifier: Verifier,
+        keys: SharedKeys,
+        revocations: Arc<Revocations>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            verifier,
+            keys,
+            revocations,
+            clock,
+        }
+    }
+
+    /// Judges an `Authorization` header.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or it is not good.
+    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Identity, Unauthenticated> {
+        let token = bearer(authorization)?;
+        self.judge(token, self.clock.now())
+    }
+
+    fn judge(&self, token: &str, now: SystemTime) -> Result<Identity, Unauthenticated> {
+        let keys = self.keys.load();
+        let claims = self
+            .verifier
+            .verify(&keys, token, now)
+            .map_err(|invalid| Unauthenticated::Refused(Reason::Invalid(invalid)))?;
+        let identity = Identity::new(claims, keys.generation());
+        self.alive(identity.claims())?;
+        Ok(identity)
+    }
+
+    /// Asked for every request, however well known its token is.
+    fn alive(&self, claims: &Claims) -> Result<(), Unauthenticated> {
+        if self.revocations.is_ended(claims.session) {
+            return Err(Unauthenticated::Refused(Reason::SessionEnded));
+        }
+        if let Subject::User(user) = claims.subject
+            && self.revocations.is_outdated(user, claims.user_version)
+        {
+            return Err(Unauthenticated::Refused(Reason::AccountChanged));
+        }
+        Ok(())
+    }
+}
+
+/// One core's authenticator: the judge, and the tokens it has lately judged good.
+#[derive(Debug)]
+pub struct Authenticator {
+    judge: Judge,
+    verified: RefCell<Cache<Box<str>, Identity>>,
+}
+
+impl Authenticator {
+    /// How many verified tokens one core remembers; with a token of 700 bytes and its claims about
+    /// 50 MB when full.
+    const VERIFIED_MAX: usize = 32_768;
+
+    /// Starts with an empty memory.
+    pub fn new(judge: Judge) -> Self {
+        Self {
+            judge,
+            verified: RefCell::new(Cache::new(Self::VERIFIED_MAX)),
+        }
+    }
+
+    /// For `auth = "required"`.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no credential, or it is not good.
+    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Identity, Unauthenticated> {
+        let token = bearer(authorization)?;
+        let now = self.judge.clock.now();
+        if let Some(identity) = self.remembered(token, now) {
+            self.judge.alive(identity.claims())?;
+            return Ok(identity);
+        }
+        let identity = self.judge.judge(token, now)?;
+        self.verified
+            .borrow_mut()
+            .insert(token.into(), identity.clone());
+        Ok(identity)
+    }
+
+    /// For `auth = "optional"`: no credential is anonymous, a bad one is still refused.
+    ///
+    /// # Errors
+    ///
+    /// Where there is a credential that is not good.
+    pub fn recognise(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Unauthenticated> {
+        match self.identify(authorization) {
+            Ok(identity) => Ok(Caller::Known(identity)),
+            Err(Unauthenticated::Absent) => Ok(Caller::Anonymous),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// An entry says only that these very bytes verify until `exp` under these keys.
+    fn remembered(&self, token: &str, now: SystemTime) -> Option<Identity> {
+        let verified = self.verified.borrow();
+        let identity = verified.get(token)?;
+        let leeway = Verifier::LEEWAY.as_secs();
+        let current = identity.claims().expires_at + leeway > unix_seconds(now)
+            && identity.facts.generation == self.judge.keys.load().generation();
+        current.then(|| identity.clone())
+    }
+}
+
+/// The token of `Bearer <token>` (RFC 6750 §2.1): one scheme, blanks, one token.
+fn bearer(authorization: Option<&HeaderValue>) -> Result<&str, Unauthenticated> {
+    const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
+    let header = authorization.ok_or(Unauthenticated::Absent)?;
+    let text = header.to_str().map_err(|_| MALFORMED)?;
+    let (scheme, token) = text.split_once(' ').ok_or(MALFORMED)?;
+    let token = token.trim_matches(' ');
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(legal) {
+        Ok(token)
+    } else {
+        Err(MALFORMED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_one_bearer_token() {
+        let parse = |text: &'static str| {
+            let header = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+            bearer(Some(&header)).map(str::to_owned)
+        };
+        assert_eq!(parse("Bearer abc.def"), Ok("abc.def".to_owned()));
+        assert_eq!(parse("bearer  abc"), Ok("abc".to_owned()));
+        assert_eq!(bearer(None), Err(Unauthenticated::Absent));
+        for bad in ["", "Bearer", "Bearer ", "abc", "Basic dTpw", "Bearer a b", "Bearer a,b", "Bearer é", "Bearer\tabc"] {
+            assert_eq!(parse(bad), Err(Unauthenticated::Refused(Reason::Malformed)), "{bad:?}");
+        }
+    }
+}

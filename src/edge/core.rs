@@ -1,0 +1,170 @@
+//! Cores: one thread with one runtime each, on which the path of a request runs.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
+use tokio::time::interval;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Connections;
+use crate::edge::accept::Accepted;
+use crate::edge::http;
+use crate::edge::tls::Tls;
+use crate::gate::Gate;
+use crate::telemetry::metrics::Metrics;
+
+/// How often a core ships its log; idle connections are looked at less often.
+const LOG_FLUSH: Duration = Duration::from_millis(100);
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Everything a core needs besides its gate.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// Limits and deadlines of connections.
+    pub connections: Connections,
+    /// Its port is where `redirect` listeners send people.
+    pub public_url: Arc<url::Url>,
+    /// Who may speak plain HTTP besides loopback.
+    pub trusted_proxies: Arc<[ipnet::IpNet]>,
+    /// Certificates.
+    pub tls: Option<Tls>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Set when no more requests are to be taken.
+    pub draining: CancellationToken,
+}
+
+/// The ends by which connections reach the cores. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cores {
+    ends: Arc<[End]>,
+}
+
+#[derive(Debug)]
+struct End {
+    accepted: mpsc::UnboundedSender<Accepted>,
+    load: Arc<AtomicUsize>,
+}
+
+/// The threads, to be waited for.
+#[derive(Debug)]
+pub struct Threads(Vec<JoinHandle<()>>);
+
+impl Cores {
+    /// Starts `count` threads; each calls `gate` once, on itself, because a gate cannot be moved.
+    ///
+    /// # Errors
+    ///
+    /// Where a thread or its runtime cannot be made.
+    pub fn start(
+        count: usize,
+        config: &CoreConfig,
+        gate: impl Fn() -> Gate + Clone + Send + 'static,
+    ) -> io::Result<(Self, Threads)> {
+        let mut ends = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let (accepted, inbox) = mpsc::unbounded_channel();
+            let load = Arc::new(AtomicUsize::new(0));
+            let core = Core {
+                config: config.clone(),
+                load: Arc::clone(&load),
+            };
+            let gate = gate.clone();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let thread = thread::Builder::new()
+                .name(format!("core-{index}"))
+                .spawn(move || LocalSet::new().block_on(&runtime, core.run(inbox, gate)))?;
+            ends.push(End { accepted, load });
+            threads.push(thread);
+        }
+        Ok((Self { ends: ends.into() }, Threads(threads)))
+    }
+
+    /// Hands a connection to the core with the fewest.
+    pub fn serve(&self, accepted: Accepted) {
+        let least = self
+            .ends
+            .iter()
+            .min_by_key(|end| end.load.load(Ordering::Relaxed));
+        if let Some(end) = least {
+            end.load.fetch_add(1, Ordering::Relaxed);
+            // A core that is gone is one that has drained: the connection is closed.
+            let _ = end.accepted.send(accepted);
+        }
+    }
+}
+
+impl Threads {
+    /// Waits for all cores to end. Blocks.
+    pub fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a core ended by a panic");
+            }
+        }
+    }
+}
+
+struct Core {
+    config: CoreConfig,
+    load: Arc<AtomicUsize>,
+}
+
+impl Core {
+    async fn run(self, mut inbox: mpsc::UnboundedReceiver<Accepted>, gate: impl Fn() -> Gate) {
+        let gate = Rc::new(gate());
+        let config = Rc::new(self.config);
+        let connections = TaskTracker::new();
+        let mut flush = interval(LOG_FLUSH);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP);
+        loop {
+            tokio::select! {
+                () = config.draining.cancelled() => break,
+                _ = flush.tick() => gate.scribe.log.flush(),
+                _ = sweep.tick() => gate.upstreams.iter().for_each(|upstream| upstream.sweep()),
+                accepted = inbox.recv() => {
+                    let Some(accepted) = accepted else { break };
+                    let guard = Served { load: Arc::clone(&self.load), _open: config.metrics.connection() };
+                    let serve = http::serve(accepted, Rc::clone(&gate), Rc::clone(&config));
+                    connections.spawn_local(async move {
+                        let _guard = guard;
+                        serve.await;
+                    });
+                }
+            }
+        }
+        connections.close();
+        let drained = timeout(config.connections.drain_timeout, connections.wait()).await;
+        if drained.is_err() {
+            tracing::warn!("requests did not finish in time and were broken off");
+        }
+        gate.scribe.log.flush();
+    }
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Served {
+    load: Arc<AtomicUsize>,
+    _open: crate::telemetry::metrics::ConnectionGuard,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,222 @@
+//! One connection: TLS if the listener has it, then HTTP/1.1 or HTTP/2, until it ends or drains.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http::uri::PathAndQuery;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http1;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::config::ListenerKind;
+use crate::edge::accept::Accepted;
+use crate::edge::core::CoreConfig;
+use crate::gate::Gate;
+use crate::gate::answer::AnswerBody;
+use crate::gate::inbound::Host;
+use crate::gate::source::Connection;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreConfig>) {
+    let Accepted {
+        stream,
+        peer,
+        local_port,
+        kind,
+        permit,
+    } = accepted;
+    let _permit: OwnedSemaphorePermit = permit;
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let connection = Connection {
+        peer,
+        local_port,
+        tls: kind == ListenerKind::Tls,
+    };
+    match kind {
+        ListenerKind::Redirect => redirect(stream, &config).await,
+        ListenerKind::Plain if may_speak_plainly(peer.ip(), &config) => {
+            http1_connection(stream, connection, gate, &config).await;
+        }
+        ListenerKind::Plain => {
+            tracing::warn!(
+                client = %peer.ip(),
+                "refused plain HTTP from a peer that is neither on loopback nor in trusted_proxies"
+            );
+        }
+        ListenerKind::Tls => tls(stream, connection, gate, &config).await,
+    }
+}
+
+async fn tls(stream: TcpStream, connection: Connection, gate: Rc<Gate>, config: &CoreConfig) {
+    let Some(tls) = &config.tls else {
+        return;
+    };
+    let handshake = tls.accept(stream);
+    let stream = match timeout(config.connections.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            config.metrics.handshake("failed");
+            tracing::debug!(client = %connection.peer.ip(), %error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            config.metrics.handshake("timeout");
+            return;
+        }
+    };
+    config.metrics.handshake("ok");
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2_connection(stream, connection, gate, config).await;
+    } else {
+        http1_connection(stream, connection, gate, config).await;
+    }
+}
+
+async fn http1_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    connection: Connection,
+    gate: Rc<Gate>,
+    config: &CoreConfig,
+) {
+    let service = service_fn(move |request| answer(Rc::clone(&gate), connection, request));
+    let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = config.draining.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    note_end(ended, connection.peer.ip());
+}
+
+async fn http2_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    connection: Connection,
+    gate: Rc<Gate>,
+    config: &CoreConfig,
+) {
+    let service = service_fn(move |request| answer(Rc::clone(&gate), connection, request));
+    let limits = &config.connections;
+    // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
+    // (RFC 9113 §6.5.2).
+    let header_list_bytes = limits.header_bytes + 32 * limits.headers;
+    let served = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(header_list_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .max_send_buf_size(256 * 1024)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = config.draining.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    note_end(ended, connection.peer.ip());
+}
+
+fn http1_builder(config: &CoreConfig) -> http1::Builder {
+    let limits = &config.connections;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(64 * 1024));
+    // hyper's own 100 lives on the stack; another number costs an allocation a request.
+    if limits.headers != 100 {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+async fn answer(
+    gate: Rc<Gate>,
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    Ok(gate.answer(connection, request).await)
+}
+
+fn note_end(ended: hyper::Result<()>, client: IpAddr) {
+    if let Err(error) = ended {
+        tracing::debug!(%client, %error, "a connection ended badly");
+    }
+}
+
+/// `tls = false` is for a balancer that ends TLS, never for the internet.
+fn may_speak_plainly(peer: IpAddr, config: &CoreConfig) -> bool {
+    let peer = peer.to_canonical();
+    peer.is_loopback() || config.trusted_proxies.iter().any(|proxy| proxy.contains(&peer))
+}
+
+/// Plain HTTP that only sends people to `https` (SECURITY 57): 308 keeps method and body.
+async fn redirect(stream: TcpStream, config: &CoreConfig) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = redirection(&request, &config.public_url);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1_builder(config)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // How such a connection ends is of no interest to anybody.
+    let _ = served.await;
+}
+
+/// To the same host, on the port of `public_url`.
+fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<AnswerBody> {
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let host = request.headers().get(header::HOST).and_then(Host::parse);
+    let location = host.filter(|_| target.starts_with('/')).and_then(|host| {
+        let port = public_url.port().map_or_else(String::new, |port| format!(":{port}"));
+        HeaderValue::try_from(format!("https://{}{port}{target}", host.name())).ok()
+    });
+    let mut response = Response::new(AnswerBody::empty());
+    match location {
+        Some(location) => {
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    response
+}
+
+/// Spawns on the core's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        drop(tokio::task::spawn_local(async move {
+            future.await;
+        }));
+    }
+}

@@ -1,0 +1,179 @@
+//! TLS: which versions, which certificate, and the handshake.
+//!
+//! TLS 1.2 and 1.3 with AEAD suites and forward secrecy only, no early data, no renegotiation: what
+//! rustls offers, said aloud where it could be chosen otherwise (SECURITY 56).
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::DnsName;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::ClientHello;
+use rustls::server::ParsedCertificate;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::CertificateFiles;
+
+/// TLS, ready for handshakes. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{path} holds no {what} in PEM form")]
+    NotPem {
+        /// Which.
+        path: PathBuf,
+        /// A certificate, or a private key.
+        what: &'static str,
+    },
+    /// The two do not belong together, or are of a kind that TLS does not know.
+    #[error("{cert} and {key} cannot be used together: {source}")]
+    Mismatch {
+        /// The chain.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// rustls refuses.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+impl Tls {
+    /// Loads certificates; the first one serves unknown names.
+    ///
+    /// # Errors
+    ///
+    /// Where one of them cannot be used.
+    pub fn load(files: &[CertificateFiles]) -> Result<Self, CertificateError> {
+        let certificates = files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(BySni { certificates }));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.max_early_data_size = 0;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        })
+    }
+
+    /// The handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.acceptor.accept(stream).await
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
+    let chain = read(&files.cert)?;
+    let chain = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| CertificateError::NotPem {
+            path: files.cert.clone(),
+            what: "certificate",
+        })?;
+    let key = read(&files.key)?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| CertificateError::NotPem {
+        path: files.key.clone(),
+        what: "private key",
+    })?;
+    let mismatch = |source| CertificateError::Mismatch {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        source,
+    };
+    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
+    Ok(Certificate { key: Arc::new(key) })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    fs::read(path).map_err(|source| CertificateError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Chooses by SNI: an exact name before a wildcard before the first.
+#[derive(Debug)]
+struct BySni {
+    certificates: Vec<Certificate>,
+}
+
+#[derive(Debug)]
+struct Certificate {
+    key: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for BySni {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name().and_then(|name| DnsName::try_from(name).ok());
+        let chosen = asked.and_then(|name| {
+            let exact = self.certificates.iter().find(|one| one.names(&name));
+            exact.or_else(|| self.certificates.iter().find(|one| one.covers(&name)))
+        });
+        chosen
+            .or_else(|| self.certificates.first())
+            .map(|one| Arc::clone(&one.key))
+    }
+}
+
+impl Certificate {
+    /// Whether it is valid for the name at all, be it by a wildcard.
+    fn covers(&self, name: &DnsName<'_>) -> bool {
+        let leaf = self.key.cert.first();
+        let parsed = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+        parsed.is_some_and(|parsed| {
+            let name = ServerName::DnsName(name.to_owned());
+            rustls::client::verify_server_name(&parsed, &name).is_ok()
+        })
+    }
+
+    /// Whether it spells the name out: a wildcard would cover any sibling of it as well.
+    fn names(&self, name: &DnsName<'_>) -> bool {
+        let sibling = name
+            .as_ref()
+            .split_once('.')
+            .map(|(_, parent)| format!("no-such-sibling.{parent}"));
+        let covers_sibling = sibling
+            .and_then(|sibling| DnsName::try_from(sibling).ok())
+            .is_some_and(|sibling| self.covers(&sibling));
+        self.covers(name) && !covers_sibling
+    }
+}

@@ -1,0 +1,322 @@
+//! The path of a request, in the order in which things happen.
+//!
+//! To judge the gateway's security, read [`Gate::handle`], [`Gate::decide`] and the constructors
+//! of `Inbound`, `Identity` and `Permit`: nothing else can reach an upstream. Nothing here may
+//! wait for the database, and no decision may hide in a layer.
+
+pub mod answer;
+pub mod cors;
+pub mod door;
+pub mod endpoint;
+mod forward;
+pub mod headers;
+pub mod inbound;
+pub mod limit;
+mod panic;
+pub mod path;
+pub mod reject;
+pub mod request_id;
+pub mod route;
+pub mod source;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use hyper::body::Incoming;
+
+use crate::authenticate::Authenticator;
+use crate::authenticate::Caller;
+use crate::config::Auth;
+use crate::gate::answer::AnswerBody;
+use crate::gate::answer::Record;
+use crate::gate::answer::Scribe;
+use crate::gate::answer::Trail;
+use crate::gate::cors::CorsPolicy;
+use crate::gate::door::Door;
+use crate::gate::endpoint::Endpoint;
+use crate::gate::endpoint::OwnPaths;
+use crate::gate::headers::Headers;
+use crate::gate::headers::REQUEST_ID;
+use crate::gate::inbound::Inbound;
+use crate::gate::inbound::Trust;
+use crate::gate::limit::Limits;
+use crate::gate::limit::Spent;
+use crate::gate::panic::Contained;
+use crate::gate::reject::RATE_LIMIT;
+use crate::gate::reject::RATE_LIMIT_POLICY;
+use crate::gate::reject::Rejection;
+use crate::gate::route::Permit;
+use crate::gate::route::Route;
+use crate::gate::route::Routes;
+use crate::gate::route::Unrouted;
+use crate::gate::source::Connection;
+use crate::telemetry::access::Decision;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstream;
+
+/// The gate as one core sees it: what is shared is read-only or counts in atomics, the rest is
+/// this core's own.
+#[derive(Debug)]
+pub struct Gate {
+    /// Whom to believe, and what nobody may send.
+    pub trust: Arc<Trust>,
+    /// The limits that are not a route's own.
+    pub limits: Limits,
+    /// Where our own endpoints are.
+    pub own_paths: OwnPaths,
+    /// Which origins may call them.
+    pub own_cors: Option<Arc<CorsPolicy>>,
+    /// The routes.
+    pub routes: Arc<Routes>,
+    /// Credentials.
+    pub authenticator: Authenticator,
+    /// What apps are told.
+    pub headers: Headers,
+    /// By index of the configuration.
+    pub upstreams: Vec<Upstream>,
+    /// To our own endpoints.
+    pub door: Door,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// The log.
+    pub scribe: Rc<Scribe>,
+    /// Counters that belong to no route.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where a request goes.
+enum Destination<'a> {
+    Own(Endpoint),
+    Upstream(&'a Arc<Route>),
+    /// A preflight, answered here: `Access-Control-Allow-Methods`.
+    Preflight(&'a CorsPolicy, HeaderValue),
+}
+
+impl Gate {
+    /// Answers a request, whatever becomes of it.
+    pub async fn answer(
+        &self,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let inbound = match Inbound::new(connection, request, &self.trust) {
+            Ok(inbound) => inbound,
+            Err((malformed, unclean)) => {
+                let mut spent = Spent::default();
+                let rejection = match self.limits.admit_source(&unclean.source, &mut spent) {
+                    Ok(()) => Rejection::Malformed(malformed),
+                    Err(limited) => Rejection::Limited(limited),
+                };
+                let record = Record::of_unclean(&self.scribe, unclean);
+                return self.refuse(record, Trail::default(), &rejection, None);
+            }
+        };
+        self.count_dropped(&inbound);
+        let record = Record::of(&self.scribe, &inbound);
+        let origin = inbound.headers().get(http::header::ORIGIN).cloned();
+        let mut trail = Trail::default();
+        let mut spent = Spent::default();
+        let handled = Contained::new(self.handle(inbound, &mut trail, &mut spent)).await;
+        let handled = handled.unwrap_or_else(|_| {
+            self.metrics.panicked();
+            Err(Rejection::Panicked)
+        });
+        match handled {
+            Ok(response) => self.finish(record, trail, &spent, response, origin.as_ref()),
+            Err(rejection) => self.refuse(record, trail, &rejection, origin.as_ref()),
+        }
+    }
+
+    async fn handle(
+        &self,
+        inbound: Inbound,
+        trail: &mut Trail,
+        spent: &mut Spent,
+    ) -> Result<Response<AnswerBody>, Rejection> {
+        self.limits.admit_source(inbound.source(), spent)?;
+
+        match self.destination(&inbound, trail)? {
+            Destination::Own(endpoint) => {
+                self.limits.admit_own(endpoint, inbound.source())?;
+                Ok(self.door.pass(inbound).await?.map(AnswerBody::own))
+            }
+            Destination::Preflight(cors, methods) => Ok(preflight(cors, &methods, &inbound)),
+            Destination::Upstream(route) => {
+                let permit = self.decide(route, &inbound)?;
+                if let Caller::Known(identity) = permit.caller() {
+                    trail.identity = Some(identity.clone());
+                }
+                self.limits
+                    .admit_caller(&permit, inbound.source(), spent)?;
+                self.forward(permit, inbound, trail).await
+            }
+        }
+    }
+
+    /// The one decision, shared by forwarding and `explain`. It spends nothing.
+    pub fn decide(&self, route: &Arc<Route>, inbound: &Inbound) -> Result<Permit, Rejection> {
+        // A route that forwards the header as the app's own does not read it as a credential.
+        let credential = (!route.config().forward_authorization)
+            .then(|| inbound.authorization())
+            .flatten();
+        let caller = match route.config().auth {
+            Auth::None => Caller::Anonymous,
+            Auth::Optional => self.authenticator.recognise(credential)?,
+            Auth::Required => Caller::Known(self.authenticator.identify(credential)?),
+        };
+        Ok(route.authorize(caller)?)
+    }
+
+    fn destination(
+        &self,
+        inbound: &Inbound,
+        trail: &mut Trail,
+    ) -> Result<Destination<'_>, Rejection> {
+        let (path, headers) = (inbound.path(), inbound.headers());
+        let preflight = cors::asked(inbound.method(), headers);
+        let method = preflight
+            .as_ref()
+            .map_or(inbound.method(), |(_, wanted)| wanted);
+
+        if let Some(endpoint) = self.own_paths.find(path, method) {
+            trail.own = true;
+            return match (&self.own_cors, preflight) {
+                (Some(cors), Some((origin, _))) if cors.admits(origin) => {
+                    let methods = HeaderValue::from_static("GET, POST, DELETE");
+                    Ok(Destination::Preflight(cors, methods))
+                }
+                _ => Ok(Destination::Own(endpoint)),
+            };
+        }
+        let found = self.routes.find(inbound.host(), path, method);
+        let route = match (found, &preflight) {
+            // An OPTIONS that no route takes as a preflight may still be served as a method.
+            (Err(Unrouted::MethodNotAllowed(_)), Some(_)) => {
+                self.routes.find(inbound.host(), path, inbound.method())?
+            }
+            (found, _) => found?,
+        };
+        trail.route = Some(Arc::clone(route));
+        match (route.cors(), preflight) {
+            (Some(cors), Some((origin, wanted))) if cors.admits(origin) => {
+                let methods = HeaderValue::from_str(wanted.as_str())
+                    .unwrap_or_else(|_| HeaderValue::from_static("GET"));
+                Ok(Destination::Preflight(cors, methods))
+            }
+            (Some(_), Some(_)) => Err(Rejection::Origin),
+            (None, Some(_)) if !route_serves_options(route) => {
+                Err(Unrouted::MethodNotAllowed(route_methods(route)).into())
+            }
+            _ => Ok(Destination::Upstream(route)),
+        }
+    }
+
+    fn refuse(
+        &self,
+        record: Record,
+        trail: Trail,
+        rejection: &Rejection,
+        origin: Option<&HeaderValue>,
+    ) -> Response<AnswerBody> {
+        let response = rejection
+            .problem()
+            .into_response(record.request_id().as_str());
+        self.conclude(record, trail, rejection.decision(), response, origin)
+    }
+
+    fn finish(
+        &self,
+        record: Record,
+        trail: Trail,
+        spent: &Spent,
+        mut response: Response<AnswerBody>,
+        origin: Option<&HeaderValue>,
+    ) -> Response<AnswerBody> {
+        if let Some(route) = &trail.route {
+            let policies = match trail.identity {
+                Some(_) => &route.policies().known,
+                None => &route.policies().anonymous,
+            };
+            if let (Some(policies), Some(state)) = (policies, spent.state()) {
+                response
+                    .headers_mut()
+                    .insert(RATE_LIMIT_POLICY, policies.clone());
+                response.headers_mut().insert(RATE_LIMIT, state);
+            }
+        }
+        let verdict = if trail.own { "own" } else { "allow" };
+        let decision = Decision {
+            verdict,
+            reason: "",
+        };
+        self.conclude(record, trail, decision, response, origin)
+    }
+
+    /// What every answer carries.
+    fn conclude(
+        &self,
+        mut record: Record,
+        trail: Trail,
+        decision: Decision,
+        mut response: Response<AnswerBody>,
+        origin: Option<&HeaderValue>,
+    ) -> Response<AnswerBody> {
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, record.request_id().value().clone());
+        if let Some(origin) = origin {
+            let cors = match &trail.route {
+                Some(route) => route.cors(),
+                None if trail.own => self.own_cors.as_deref(),
+                None => None,
+            };
+            if let Some(cors) = cors.filter(|cors| cors.admits(origin)) {
+                cors.apply(origin, headers);
+            }
+        }
+        record.conclude(trail, decision, response.status());
+        response.map(|body| body.recorded(record))
+    }
+
+    fn count_dropped(&self, inbound: &Inbound) {
+        let dropped = inbound.dropped();
+        for (reason, count) in [
+            ("identity_alias", dropped.identity),
+            ("forwarding", dropped.forwarding),
+            ("name", dropped.unusual),
+        ] {
+            for _ in 0..count {
+                self.metrics.header_dropped(reason);
+            }
+        }
+    }
+}
+
+fn preflight(
+    cors: &CorsPolicy,
+    methods: &HeaderValue,
+    inbound: &Inbound,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Some(origin) = inbound.headers().get(http::header::ORIGIN) {
+        *response.headers_mut() = cors.preflight(origin, methods, inbound.headers());
+    }
+    response
+}
+
+fn route_serves_options(route: &Route) -> bool {
+    let methods = route.config().methods.as_ref();
+    methods.is_none_or(|methods| methods.contains(&Method::OPTIONS))
+}
+
+fn route_methods(route: &Route) -> String {
+    let methods = route.config().methods.iter().flatten();
+    methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,282 @@
+//! The answer on its way out: its body, and the line in the log when the last byte has left.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::Version;
+use http_body::Body;
+use http_body::Frame;
+use http_body::SizeHint;
+
+use crate::authenticate::Identity;
+use crate::body::ResponseBody;
+use crate::clock::Clock;
+use crate::gate::inbound::Inbound;
+use crate::gate::inbound::Unclean;
+use crate::gate::path::RequestPath;
+use crate::gate::request_id::RequestId;
+use crate::gate::route::Route;
+use crate::gate::source::Source;
+use crate::telemetry::access::Decision;
+use crate::telemetry::access::Entry;
+use crate::telemetry::access::LocalLog;
+use crate::telemetry::metrics::RouteMetrics;
+use crate::upstream::GoBack;
+
+/// The body of an answer; when it is dropped, at its end or because the client went away, the
+/// request's line is written.
+#[derive(Debug)]
+pub struct AnswerBody {
+    kind: Kind,
+    bytes: u64,
+    record: Option<Record>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Bytes(Bytes),
+    Upstream(ResponseBody<GoBack>),
+    Own(axum::body::Body),
+}
+
+/// What the core that serves a request knows about logging.
+#[derive(Debug)]
+pub struct Scribe {
+    /// The core's log.
+    pub log: LocalLog,
+    /// The clock.
+    pub clock: Clock,
+    /// For requests of our own endpoints.
+    pub own: RouteMetrics,
+    /// For requests without a route.
+    pub unrouted: RouteMetrics,
+}
+
+/// What is learned about a request while it is decided.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// Whether an endpoint of ours answers.
+    pub own: bool,
+    /// Its route.
+    pub route: Option<Arc<Route>>,
+    /// Its caller.
+    pub identity: Option<Identity>,
+    /// From sending to the upstream to its response header.
+    pub upstream: Option<Duration>,
+}
+
+/// Everything of a request that its line needs, kept until its answer has left.
+#[derive(Debug)]
+pub struct Record {
+    scribe: Rc<Scribe>,
+    request_id: RequestId,
+    source: Source,
+    method: Method,
+    host: Option<HeaderValue>,
+    path: Path,
+    version: Version,
+    received_at: Instant,
+    trail: Trail,
+    decision: Decision,
+    status: StatusCode,
+}
+
+#[derive(Debug)]
+enum Path {
+    Checked(RequestPath),
+    AsSent(String),
+}
+
+impl Record {
+    /// Of a request that was understood.
+    pub fn of(scribe: &Rc<Scribe>, inbound: &Inbound) -> Self {
+        Self {
+            scribe: Rc::clone(scribe),
+            request_id: inbound.request_id().clone(),
+            source: inbound.source().clone(),
+            method: inbound.method().clone(),
+            host: Some(inbound.host().sent().clone()),
+            path: Path::Checked(inbound.path().clone()),
+            version: inbound.version(),
+            received_at: inbound.received_at(),
+            trail: Trail::default(),
+            decision: Decision {
+                verdict: "allow",
+                reason: "",
+            },
+            status: StatusCode::OK,
+        }
+    }
+
+    /// Of a request that was not.
+    pub fn of_unclean(scribe: &Rc<Scribe>, unclean: Unclean) -> Self {
+        Self {
+            scribe: Rc::clone(scribe),
+            request_id: unclean.request_id,
+            source: unclean.source,
+            method: unclean.method,
+            host: None,
+            path: Path::AsSent(unclean.path),
+            version: unclean.version,
+            received_at: Instant::now(),
+            trail: Trail::default(),
+            decision: Decision {
+                verdict: "refused",
+                reason: "",
+            },
+            status: StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    /// What was learned.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Closes the record with what was learned and decided.
+    pub fn conclude(&mut self, trail: Trail, decision: Decision, status: StatusCode) {
+        self.trail = trail;
+        self.decision = decision;
+        self.status = status;
+    }
+
+    fn write(&self, bytes: u64) {
+        let duration = self.received_at.elapsed();
+        let route = self.trail.route.as_deref();
+        let metrics = match route {
+            Some(route) => route.metrics(),
+            None if self.trail.own => &self.scribe.own,
+            None => &self.scribe.unrouted,
+        };
+        metrics.record(
+            &self.method,
+            self.status,
+            self.decision,
+            duration,
+            self.trail.upstream,
+        );
+        self.scribe.log.write(&Entry {
+            time: self.scribe.clock.now(),
+            request_id: self.request_id.as_str(),
+            source: Some(self.source.address),
+            method: &self.method,
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            path: match &self.path {
+                Path::Checked(path) => path.as_str(),
+                Path::AsSent(path) => path,
+            },
+            protocol: self.version,
+            route: route.map(|route| &**route.name()).unwrap_or_default(),
+            user: self.trail.identity.as_ref().map(Identity::subject),
+            session: self.trail.identity.as_ref().map(Identity::session),
+            decision: self.decision,
+            status: self.status,
+            duration,
+            upstream: self.trail.upstream,
+            bytes,
+        });
+    }
+}
+
+impl AnswerBody {
+    /// What an upstream answers.
+    pub fn upstream(body: ResponseBody<GoBack>) -> Self {
+        Self::of(Kind::Upstream(body))
+    }
+
+    /// What an endpoint of ours answers.
+    pub fn own(body: axum::body::Body) -> Self {
+        Self::of(Kind::Own(body))
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::from(Bytes::new())
+    }
+
+    /// With the record that is written at the end.
+    pub fn recorded(mut self, record: Record) -> Self {
+        self.record = Some(record);
+        self
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            bytes: 0,
+            record: None,
+        }
+    }
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::of(Kind::Bytes(bytes))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let polled = match &mut this.kind {
+            Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Upstream(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(Self::Error::from),
+            Kind::Own(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(Self::Error::from),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.bytes += data.len() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Bytes(bytes) => bytes.is_empty(),
+            Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream(body) => body.size_hint(),
+            Kind::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            record.write(self.bytes);
+        }
+    }
+}

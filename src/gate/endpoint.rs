@@ -1,0 +1,97 @@
+//! Which requests are for our own endpoints. They win on every host.
+
+use http::Method;
+
+use crate::gate::path::RequestPath;
+
+/// What kind of own endpoint: the ones that cost a password hash have limits of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Makes an account.
+    Register,
+    /// Checks a password.
+    Login,
+    /// Checks and sets a password.
+    Password,
+    /// All others.
+    Other,
+}
+
+/// Where our own endpoints are.
+#[derive(Clone, Debug)]
+pub struct OwnPaths {
+    prefix: Vec<String>,
+}
+
+/// Names directly under the prefix. With `prefix = ""` only these are ours; otherwise all of the
+/// prefix is, and what is not here is a 404.
+pub const NAMES: [&str; 6] = ["register", "login", "refresh", "logout", "me", "password"];
+
+impl OwnPaths {
+    /// `prefix` as configured: empty, or `/` and segments.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix
+                .split('/')
+                .filter(|segment| !segment.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+
+    /// Whether a request is for us. Compared by decoded segments, as routes are, so that no
+    /// spelling of our own paths reaches an app.
+    pub fn find(&self, path: &RequestPath, method: &Method) -> Option<Endpoint> {
+        let mut segments = path.segments();
+        let mut first = segments.next();
+        if first.as_deref() == Some(".well-known") {
+            let name = segments.next()?;
+            return (name == "jwks.json" && segments.next().is_none()).then_some(Endpoint::Other);
+        }
+        for expected in &self.prefix {
+            if first.as_deref() != Some(expected.as_str()) {
+                return None;
+            }
+            first = segments.next();
+        }
+        let name = first.as_deref().unwrap_or_default();
+        if self.prefix.is_empty() && (!NAMES.contains(&name) || segments.next().is_some()) {
+            return None;
+        }
+        Some(match name {
+            "register" if *method == Method::POST => Endpoint::Register,
+            "login" if *method == Method::POST => Endpoint::Login,
+            "password" if *method == Method::POST => Endpoint::Password,
+            _ => Endpoint::Other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(prefix: &str, path: &str, expected: Option<Endpoint>) {
+        let path = RequestPath::check(path.parse().unwrap()).unwrap();
+        assert_eq!(OwnPaths::new(prefix).find(&path, &Method::POST), expected);
+    }
+
+    #[test]
+    fn own_paths_are_found_in_every_spelling() {
+        check("/auth", "/auth/login", Some(Endpoint::Login));
+        check("/auth", "/%61uth/%6cogin", Some(Endpoint::Login));
+        check("/auth", "/auth", Some(Endpoint::Other));
+        check("/auth", "/auth/nothing/here", Some(Endpoint::Other));
+        check("/auth", "/authors", None);
+        check("/auth", "/login", None);
+        check("/a/b", "/a/b/register", Some(Endpoint::Register));
+        check("/a/b", "/a", None);
+        check("", "/login", Some(Endpoint::Login));
+        check("", "/login/x", None);
+        check("", "/", None);
+        check("", "/notes", None);
+        check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));
+        check("/auth", "/.well-known/acme-challenge/x", None);
+    }
+}

@@ -1,0 +1,241 @@
+//! A [`Permit`] and an [`Inbound`] become a request to the app, and its response the answer.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Uri;
+use http::Version;
+use http::header;
+use http::uri::PathAndQuery;
+use http_body_util::BodyExt as _;
+
+use crate::body::BodyError;
+use crate::body::RequestBody;
+use crate::config::Target;
+use crate::gate::Gate;
+use crate::gate::answer::AnswerBody;
+use crate::gate::answer::Trail;
+use crate::gate::inbound::Inbound;
+use crate::gate::inbound::SESSION_COOKIE;
+use crate::gate::reject::Rejection;
+use crate::gate::route::Permit;
+use crate::upstream::UpstreamError;
+
+impl Gate {
+    /// Sends a permitted request to its app. Nothing else takes a [`Permit`].
+    pub(super) async fn forward(
+        &self,
+        permit: Permit,
+        inbound: Inbound,
+        trail: &mut Trail,
+    ) -> Result<Response<AnswerBody>, Rejection> {
+        let request = self.outbound(&permit, inbound)?;
+        let upstream = match permit.target() {
+            Target::Echo => return echo(request).await,
+            Target::Upstream(index) => self.upstreams.get(*index),
+        };
+        let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
+        let progress = request.body().progress();
+        let started = Instant::now();
+        let response = upstream.send(request).await.map_err(|error| {
+            // The upstream only failed because the client's body did.
+            progress.error().map_or(Rejection::Upstream(error), Rejection::Body)
+        })?;
+        trail.upstream = Some(started.elapsed());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked for it (SECURITY 54).
+            return Err(UpstreamError::Invalid.into());
+        }
+        let (mut parts, body) = response.into_parts();
+        strip_response(&mut parts.headers);
+        parts.version = Version::HTTP_11;
+        Ok(Response::from_parts(parts, AnswerBody::upstream(body)))
+    }
+
+    /// The request as the app will get it: one framing, ours (SECURITY 1).
+    fn outbound(
+        &self,
+        permit: &Permit,
+        mut inbound: Inbound,
+    ) -> Result<Request<RequestBody>, Rejection> {
+        let bytes_max = permit.route().config().body_bytes_max;
+        let mut headers = inbound.take_headers();
+        if content_length(&headers).is_some_and(|length| length > bytes_max) {
+            return Err(BodyError::TooLarge.into());
+        }
+        if inbound.version() == Version::HTTP_2 {
+            join_cookies(&mut headers);
+        }
+        self.headers.complete(&mut headers, permit, &inbound);
+        let method = inbound.method().clone();
+        let target = outbound_target(permit, &inbound);
+        let body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout);
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = target;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+/// The path that was authorised, byte for byte, but for a prefix that the route takes away.
+fn outbound_target(permit: &Permit, inbound: &Inbound) -> Uri {
+    let target = inbound.path().target();
+    let shorter = permit.stripped_prefix(inbound.path()).and_then(|prefix| {
+        let rest = target.as_str().strip_prefix(&prefix)?;
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        PathAndQuery::try_from(format!("{slash}{rest}")).ok()
+    });
+    Uri::from(shorter.unwrap_or_else(|| target.clone()))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice()))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// What an app may not say to a client: hop-by-hop fields, and our own session cookie.
+fn strip_response(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::PROXY_AUTHENTICATE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ] {
+        headers.remove(name);
+    }
+    let ours = |cookie: &HeaderValue| {
+        let name = cookie.as_bytes().split(|byte| *byte == b'=').next();
+        name.is_some_and(|name| name.trim_ascii() == SESSION_COOKIE.as_bytes())
+    };
+    if headers.get_all(header::SET_COOKIE).iter().any(ours) {
+        let kept: Vec<_> = headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(|cookie| !ours(cookie))
+            .cloned()
+            .collect();
+        headers.remove(header::SET_COOKIE);
+        for cookie in kept {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// How much of a body the echo shows.
+const ECHO_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// `upstream = "echo"`: the very request that an app would get, as JSON.
+async fn echo(request: Request<RequestBody>) -> Result<Response<AnswerBody>, Rejection> {
+    let (parts, body) = request.into_parts();
+    let body = collect(body).await?;
+    let mut headers = serde_json::Map::new();
+    for name in parts.headers.keys() {
+        let values: Vec<_> = parts.headers.get_all(name).iter().map(text).collect();
+        headers.insert(name.as_str().to_owned(), values.join(", ").into());
+    }
+    let shown = serde_json::json!({
+        "method": parts.method.as_str(),
+        "target": parts.uri.to_string(),
+        "headers": headers,
+        "body": String::from_utf8_lossy(&body),
+    });
+    let mut text = format!("{shown:#}");
+    text.push('\n');
+    let mut response = Response::new(AnswerBody::from(Bytes::from(text)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
+}
+
+async fn collect(body: RequestBody) -> Result<Bytes, BodyError> {
+    let progress = body.progress();
+    let limited = http_body_util::Limited::new(body, ECHO_BODY_BYTES_MAX);
+    let collected = limited.collect().await;
+    collected
+        .map(|body| body.to_bytes())
+        .map_err(|_| progress.error().unwrap_or(BodyError::TooLarge))
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    // SECURITY 17
+    #[test]
+    fn an_app_cannot_set_the_gateways_cookie() {
+        let mut response = headers(&[
+            ("set-cookie", "a=1; Path=/"),
+            ("set-cookie", "__Host-portcullis=forged; Path=/"),
+            ("set-cookie", "__Host-portcullis2=fine"),
+        ]);
+        strip_response(&mut response);
+        let left: Vec<_> = response.get_all("set-cookie").iter().collect();
+        assert_eq!(left, ["a=1; Path=/", "__Host-portcullis2=fine"]);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_a_response_stay_behind() {
+        let mut response = headers(&[
+            ("connection", "close, X-Internal"),
+            ("x-internal", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("content-type", "text/plain"),
+        ]);
+        strip_response(&mut response);
+        assert_eq!(response.len(), 1);
+    }
+
+    #[test]
+    fn cookies_of_http2_become_one() {
+        let mut request = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut request);
+        assert_eq!(request.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+}

@@ -1,0 +1,194 @@
+//! What the app is told: identity from the [`Permit`], provenance from the source. Set, never added.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+use quick_cache::unsync::Cache;
+
+use crate::authenticate::Caller;
+use crate::authenticate::Identity;
+use crate::clock::Clock;
+use crate::config::Assertion;
+use crate::gate::inbound::Inbound;
+use crate::gate::route::Permit;
+use crate::keys::SharedKeys;
+use crate::token::issue;
+use crate::token::issue::AssertionClaims;
+
+/// An assertion that was signed longer ago is signed anew; it is valid for twice as long.
+const ASSERTION_REUSED_FOR: Duration = Duration::from_secs(30);
+
+/// Writes the headers of requests on their way to an app: one for each core.
+#[derive(Debug)]
+pub struct Headers {
+    issuer: Arc<str>,
+    mode: Assertion,
+    keys: SharedKeys,
+    clock: Clock,
+    assertions: RefCell<Cache<(usize, usize), Signed>>,
+}
+
+#[derive(Clone, Debug)]
+struct Signed {
+    /// Kept so that the identity's address stays its own for as long as the entry lives.
+    identity: Identity,
+    value: HeaderValue,
+    at: SystemTime,
+    generation: u64,
+}
+
+impl Headers {
+    /// How many assertions one core keeps.
+    const ASSERTIONS_MAX: usize = 16_384;
+
+    /// Starts without assertions.
+    pub fn new(issuer: Arc<str>, mode: Assertion, keys: SharedKeys, clock: Clock) -> Self {
+        Self {
+            issuer,
+            mode,
+            keys,
+            clock,
+            assertions: RefCell::new(Cache::new(Self::ASSERTIONS_MAX)),
+        }
+    }
+
+    /// Completes the headers that [`Inbound`] has left, for the app behind `permit`.
+    pub fn complete(&self, headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound) {
+        provenance(headers, permit, inbound);
+        let route = permit.route().config();
+        for (name, value) in inbound.unusual_headers() {
+            if route.allow_headers.contains(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        if let (true, Some(value)) = (route.forward_authorization, inbound.authorization()) {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        if let Caller::Known(identity) = permit.caller() {
+            self.identify(headers, identity, permit, inbound);
+        }
+    }
+
+    fn identify(
+        &self,
+        headers: &mut HeaderMap,
+        identity: &Identity,
+        permit: &Permit,
+        inbound: &Inbound,
+    ) {
+        let names = &permit.route().config().identity;
+        let told = identity.told();
+        let mut tell = |name: &Option<HeaderName>, value: &Option<HeaderValue>| {
+            if let (Some(name), Some(value)) = (name, value) {
+                headers.insert(name, value.clone());
+            }
+        };
+        tell(&names.user, &told.user);
+        tell(&names.user_id, &told.user_id);
+        tell(&names.name, &told.name);
+        tell(&names.email, &told.email);
+        tell(&names.roles, &told.roles);
+        tell(&names.scopes, &told.scopes);
+        tell(&names.session, &told.session);
+        tell(&names.method, &told.method);
+        tell(&names.client, &told.client);
+        if names.assertion.is_some() {
+            tell(&names.assertion, &self.assertion(identity, permit, inbound));
+        }
+    }
+
+    fn assertion(&self, identity: &Identity, permit: &Permit, inbound: &Inbound) -> Option<HeaderValue> {
+        match self.mode {
+            Assertion::Off => None,
+            Assertion::Request => {
+                let url = format!(
+                    "{}://{}{}",
+                    inbound.scheme(),
+                    inbound.host().sent().to_str().unwrap_or_default(),
+                    inbound.path().as_str()
+                );
+                let now = self.clock.now();
+                self.sign(identity, permit, Some((inbound.method(), &url)), now)
+            }
+            Assertion::Session => {
+                let place = (identity.address(), permit.route().index());
+                let now = self.clock.now();
+                let generation = self.keys.load().generation();
+                if let Some(signed) = self.assertions.borrow().get(&place)
+                    && signed.identity.same(identity)
+                    && signed.generation == generation
+                    && now.duration_since(signed.at).unwrap_or_default() < ASSERTION_REUSED_FOR
+                {
+                    return Some(signed.value.clone());
+                }
+                let value = self.sign(identity, permit, None, now)?;
+                let signed = Signed {
+                    identity: identity.clone(),
+                    value: value.clone(),
+                    at: now,
+                    generation,
+                };
+                self.assertions.borrow_mut().insert(place, signed);
+                Some(value)
+            }
+        }
+    }
+
+    fn sign(
+        &self,
+        identity: &Identity,
+        permit: &Permit,
+        request: Option<(&http::Method, &str)>,
+        now: SystemTime,
+    ) -> Option<HeaderValue> {
+        let claims = AssertionClaims {
+            route: permit.route().name(),
+            claims: identity.claims(),
+            request,
+        };
+        let token = issue::assertion(&self.keys.load(), &self.issuer, &claims, now);
+        HeaderValue::try_from(token).ok()
+    }
+}
+
+/// Where the request came from (CONTRACT §5). From a trusted proxy `-Proto`, `-Host` and `-Port`
+/// are continued; from anybody else they never got this far.
+fn provenance(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound) {
+    headers.insert(header::HOST, inbound.host().sent().clone());
+    match inbound.source().forwarded_for() {
+        Some(chain) => headers.insert(FORWARDED_FOR, chain),
+        None => headers.remove(FORWARDED_FOR),
+    };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(inbound.scheme()));
+    headers
+        .entry(FORWARDED_HOST)
+        .or_insert_with(|| inbound.host().sent().clone());
+    headers.entry(FORWARDED_PORT).or_insert_with(|| {
+        let port = inbound.host().port();
+        HeaderValue::from(port.unwrap_or(if inbound.scheme() == "https" { 443 } else { 80 }))
+    });
+    if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
+        // A prefix is made of legal path bytes; one that is no header value is not told.
+        if let Ok(value) = HeaderValue::from_str(&prefix) {
+            headers.insert(FORWARDED_PREFIX, value);
+        }
+    }
+    headers.insert(REQUEST_ID, inbound.request_id().value().clone());
+    headers.insert(TRACEPARENT, inbound.request_id().traceparent().clone());
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Of requests and of answers.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

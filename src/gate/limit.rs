@@ -1,0 +1,201 @@
+//! Which quotas a request spends, in which order, and what the answer says about it.
+//!
+//! First the address, before any credential; then, once the caller is known, the narrowest first,
+//! stopping at the first refusal. What was spent stays spent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use crate::authenticate::Caller;
+use crate::config::LimitBy;
+use crate::gate::endpoint::Endpoint;
+use crate::gate::route::Permit;
+use crate::gate::source::Source;
+use crate::limiter::LimitKey;
+use crate::limiter::Policy;
+use crate::limiter::Verdict;
+use crate::telemetry::metrics::LimitMetrics;
+
+/// A policy and its metrics. Cheap to clone; clones count together.
+#[derive(Clone, Debug)]
+pub struct Quota {
+    policy: Arc<Policy>,
+    metrics: LimitMetrics,
+}
+
+/// The limits that are not a route's own.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `per_address`
+    pub per_address: Option<Quota>,
+    /// `per_user`
+    pub per_user: Option<Quota>,
+    /// `register`
+    pub register: Option<Quota>,
+    /// `login`
+    pub login: Option<Quota>,
+    /// `exempt`
+    pub exempt: Arc<[IpNet]>,
+}
+
+/// A limit said no.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    /// Seconds, at least 1.
+    pub retry_after_seconds: u32,
+    /// Its item of `RateLimit-Policy`.
+    pub policy: HeaderValue,
+    /// `RateLimit`.
+    pub state: Option<HeaderValue>,
+}
+
+/// What the limits of one request left over: the scarcest is told to the caller.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    scarcest: Option<(Quota, u32, u32)>,
+}
+
+impl Limits {
+    /// `per_address`: every request, before anything else is known.
+    ///
+    /// # Errors
+    ///
+    /// Where it is spent.
+    pub fn admit_source(&self, source: &Source, spent: &mut Spent) -> Result<(), Limited> {
+        match &self.per_address {
+            Some(quota) if !self.is_exempt(source.address) => {
+                quota.spend(&LimitKey::source(source.address), spent)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The limits of our own endpoints, by address.
+    ///
+    /// # Errors
+    ///
+    /// Where one is spent.
+    pub fn admit_own(&self, endpoint: Endpoint, source: &Source) -> Result<(), Limited> {
+        let quota = match endpoint {
+            Endpoint::Register => &self.register,
+            Endpoint::Login | Endpoint::Password => &self.login,
+            Endpoint::Other => return Ok(()),
+        };
+        match quota {
+            Some(quota) => quota.spend(&LimitKey::source(source.address), &mut Spent::default()),
+            None => Ok(()),
+        }
+    }
+
+    /// The limits that need to know the caller: the route's by user, client and address, then
+    /// `per_user`, and last what everybody shares, so that a caller who is over his own limit
+    /// spends nothing of theirs.
+    ///
+    /// # Errors
+    ///
+    /// At the first that is spent.
+    pub fn admit_caller(
+        &self,
+        permit: &Permit,
+        source: &Source,
+        spent: &mut Spent,
+    ) -> Result<(), Limited> {
+        let limits = permit.route().limits();
+        let shared_from = limits.partition_point(|(by, _)| *by != LimitBy::Route);
+        let (own, shared) = limits.split_at(shared_from);
+        for (by, quota) in own {
+            quota.spend(&key(*by, permit.caller(), source.address), spent)?;
+        }
+        if let (Some(quota), Caller::Known(_)) = (&self.per_user, permit.caller()) {
+            quota.spend(&key(LimitBy::User, permit.caller(), source.address), spent)?;
+        }
+        for (by, quota) in shared {
+            quota.spend(&key(*by, permit.caller(), source.address), spent)?;
+        }
+        Ok(())
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        self.exempt.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Quota {
+    /// Joins a policy with its metrics.
+    pub fn new(policy: Arc<Policy>, metrics: LimitMetrics) -> Self {
+        Self { policy, metrics }
+    }
+
+    /// Its item of `RateLimit-Policy`.
+    pub fn item(&self) -> &str {
+        self.policy.item()
+    }
+
+    /// The policy itself.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    fn spend(&self, key: &LimitKey, spent: &mut Spent) -> Result<(), Limited> {
+        match self.policy.spend(key) {
+            Verdict::Admitted {
+                remaining,
+                reset_seconds,
+            } => {
+                self.metrics.admitted();
+                spent.note(self, remaining, reset_seconds);
+                Ok(())
+            }
+            Verdict::Refused {
+                retry_after_seconds,
+            } => {
+                self.metrics.refused();
+                Err(Limited {
+                    retry_after_seconds,
+                    policy: HeaderValue::from_str(self.policy.item())
+                        .unwrap_or_else(|_| HeaderValue::from_static("")),
+                    state: state(self.policy.name(), 0, retry_after_seconds),
+                })
+            }
+        }
+    }
+}
+
+impl Spent {
+    fn note(&mut self, quota: &Quota, remaining: u32, reset_seconds: u32) {
+        let scarcer = self
+            .scarcest
+            .as_ref()
+            .is_none_or(|(_, least, _)| remaining < *least);
+        if scarcer {
+            self.scarcest = Some((quota.clone(), remaining, reset_seconds));
+        }
+    }
+
+    /// `RateLimit` for the answer: the policy of which least is left.
+    pub fn state(&self) -> Option<HeaderValue> {
+        let (quota, remaining, reset) = self.scarcest.as_ref()?;
+        state(quota.policy.name(), *remaining, *reset)
+    }
+}
+
+/// One item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
+fn state(name: &str, remaining: u32, reset_seconds: u32) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("\"{name}\";r={remaining};t={reset_seconds}")).ok()
+}
+
+fn key(by: LimitBy, caller: &Caller, address: IpAddr) -> LimitKey {
+    match (by, caller) {
+        (LimitBy::Route, _) => LimitKey::Everybody,
+        (LimitBy::Address, _) | (_, Caller::Anonymous) => LimitKey::source(address),
+        (LimitBy::Client, Caller::Known(identity)) if !identity.claims().client.is_first_party() => {
+            LimitKey::Client(identity.claims().client.clone())
+        }
+        (LimitBy::User | LimitBy::Client, Caller::Known(identity)) => {
+            LimitKey::Subject(identity.claims().subject.clone())
+        }
+    }
+}

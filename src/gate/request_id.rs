@@ -1,0 +1,94 @@
+//! The id by which a request is found again in logs, answers and the app behind.
+
+use aws_lc_rs::rand;
+use http::HeaderMap;
+use http::HeaderValue;
+
+use crate::gate::source::Source;
+
+/// A request's id and its trace context (W3C Trace Context §3.2), from one random number.
+#[derive(Clone, Debug)]
+pub struct RequestId {
+    id: HeaderValue,
+    traceparent: HeaderValue,
+}
+
+impl RequestId {
+    /// Continues what a trusted proxy says, or starts afresh.
+    pub fn of(source: &Source, headers: &HeaderMap) -> Self {
+        let mut fresh = Self::fresh();
+        if source.through_proxy {
+            if let Some(id) = headers.get("x-request-id").filter(|id| is_id(id)) {
+                fresh.id = id.clone();
+            }
+            if let Some(parent) = headers.get("traceparent").filter(|parent| is_parent(parent)) {
+                fresh.traceparent = parent.clone();
+            }
+        }
+        fresh
+    }
+
+    /// A new id: 32 hexadecimal digits, which are the trace id as well.
+    fn fresh() -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut random = [0u8; 24];
+        // The system's generator failing leaves zeros: an id that is not unique, nothing worse.
+        let _ = rand::fill(&mut random);
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let places = (3..35).chain(36..52);
+        let nibbles = random.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        for (place, nibble) in places.zip(nibbles) {
+            if let (Some(slot), Some(digit)) = (text.get_mut(place), DIGITS.get(usize::from(nibble))) {
+                *slot = *digit;
+            }
+        }
+        let value = |bytes: &[u8]| {
+            HeaderValue::from_bytes(bytes).unwrap_or_else(|_| HeaderValue::from_static("0"))
+        };
+        Self {
+            id: value(text.get(3..35).unwrap_or_default()),
+            traceparent: value(&text),
+        }
+    }
+
+    /// For `X-Request-Id`.
+    pub fn value(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    /// For `traceparent`.
+    pub fn traceparent(&self) -> &HeaderValue {
+        &self.traceparent
+    }
+
+    /// For logs and problems.
+    pub fn as_str(&self) -> &str {
+        self.id.to_str().unwrap_or("-")
+    }
+}
+
+/// Believed, but not blindly: it goes into logs and answers.
+fn is_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=128).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+}
+
+fn is_parent(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() == 55 && bytes.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_id_is_the_trace_id() {
+        let id = RequestId::fresh();
+        assert_eq!(id.as_str().len(), 32);
+        assert!(is_parent(id.traceparent()));
+        assert!(id.traceparent().to_str().unwrap().contains(id.as_str()));
+        assert_ne!(id.as_str(), RequestId::fresh().as_str());
+    }
+}

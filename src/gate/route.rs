@@ -1,0 +1,354 @@
+//! Host, path and method to a route; a route and a caller to a [`Permit`].
+//!
+//! First the host (exact, wildcard, any), then the longest path; methods choose only among routes
+//! of the same host and path. Nothing ever falls through to a shorter path or a wider host.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::Method;
+
+use crate::authenticate::Caller;
+use crate::config;
+use crate::config::Auth;
+use crate::config::Clients;
+use crate::config::HostPattern;
+use crate::config::LimitBy;
+use crate::config::PathOddities;
+use crate::config::PathPrefix;
+use crate::config::Target;
+use crate::domain::Role;
+use crate::gate::cors::CorsPolicy;
+use crate::gate::inbound::Host;
+use crate::gate::limit::Quota;
+use crate::gate::path::PathRefusal;
+use crate::gate::path::RequestPath;
+use crate::telemetry::metrics::RouteMetrics;
+
+/// One route, with everything prepared that a request would otherwise build.
+#[derive(Debug)]
+pub struct Route {
+    config: config::Route,
+    index: usize,
+    limits: Vec<(LimitBy, Quota)>,
+    cors: Option<CorsPolicy>,
+    policies: Policies,
+    metrics: RouteMetrics,
+}
+
+/// What a route is built with beside its configuration.
+#[derive(Debug)]
+pub struct RouteParts {
+    /// Its limits, in the order in which they are asked.
+    pub limits: Vec<(LimitBy, Quota)>,
+    /// `RateLimit-Policy` of its answers.
+    pub policies: Policies,
+    /// Its metrics.
+    pub metrics: RouteMetrics,
+}
+
+/// `RateLimit-Policy` values, ready to send.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// For callers who are counted by address only.
+    pub anonymous: Option<HeaderValue>,
+    /// For callers who are known.
+    pub known: Option<HeaderValue>,
+}
+
+/// Leave for one caller to pass one route. Only [`Route::authorize`] makes one, and forwarding
+/// takes nothing else.
+#[derive(Debug)]
+pub struct Permit {
+    route: Arc<Route>,
+    caller: Caller,
+}
+
+/// Why a known caller may not pass, or an unknown one must say who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The route asks for a caller, and there is none.
+    Anonymous,
+    /// The token lacks scopes; these are the ones the route asks for (RFC 6750 §3.1).
+    Scopes(String),
+    /// The user has none of the roles.
+    Roles,
+    /// A delegated token, and the route is for sessions of the gateway's own.
+    Delegated,
+}
+
+impl Route {
+    /// Makes a route.
+    pub fn new(config: config::Route, index: usize, parts: RouteParts) -> Self {
+        Self {
+            cors: config.cors.as_ref().map(CorsPolicy::new),
+            config,
+            index,
+            limits: parts.limits,
+            policies: parts.policies,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// Decides whether `caller` may pass. Roles say what a user may do, scopes what a token may
+    /// do; a delegated token opens only what names its scopes or its client.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not.
+    pub fn authorize(self: &Arc<Self>, caller: Caller) -> Result<Permit, Forbidden> {
+        let identity = match (&caller, self.config.auth) {
+            (_, Auth::None) | (Caller::Anonymous, Auth::Optional) => None,
+            (Caller::Anonymous, Auth::Required) => return Err(Forbidden::Anonymous),
+            (Caller::Known(identity), Auth::Optional | Auth::Required) => Some(identity),
+        };
+        if let Some(claims) = identity.map(|identity| identity.claims()) {
+            let listed = match &self.config.clients {
+                Clients::None => false,
+                Clients::Listed(clients) => clients.contains(&claims.client),
+                Clients::Any => true,
+            };
+            let delegated = !claims.client.is_first_party();
+            let by_client = delegated && listed;
+            if !by_client && !self.config.scopes.is_subset_of(&claims.scopes) {
+                return Err(Forbidden::Scopes(self.config.scopes.to_string()));
+            }
+            if delegated && !listed && self.config.scopes.is_empty() {
+                return Err(Forbidden::Delegated);
+            }
+            let has_role = |role: &Role| claims.roles.contains(role);
+            if !self.config.roles.is_empty() && !self.config.roles.iter().any(has_role) {
+                return Err(Forbidden::Roles);
+            }
+        }
+        Ok(Permit {
+            route: Arc::clone(self),
+            caller,
+        })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &config::Route {
+        &self.config
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    /// Its place among the routes.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its limits, in the order in which they are asked.
+    pub fn limits(&self) -> &[(LimitBy, Quota)] {
+        &self.limits
+    }
+
+    /// Which origins may read its answers.
+    pub fn cors(&self) -> Option<&CorsPolicy> {
+        self.cors.as_ref()
+    }
+
+    /// `RateLimit-Policy` of its answers.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &RouteMetrics {
+        &self.metrics
+    }
+
+    fn serves(&self, method: &Method) -> bool {
+        self.config
+            .methods
+            .as_ref()
+            .is_none_or(|methods| methods.contains(method))
+    }
+}
+
+impl Permit {
+    /// The route.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// The caller.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// With `strip_prefix`: as much of the path, as sent, as the route's own path covers.
+    pub fn stripped_prefix(&self, path: &RequestPath) -> Option<String> {
+        let config = &self.route.config;
+        if !config.strip_prefix {
+            return None;
+        }
+        let segments: Vec<_> = path.segments().collect();
+        let covers = |prefix: &&PathPrefix| {
+            prefix.0.len() <= segments.len()
+                && prefix.0.iter().zip(&segments).all(|(own, sent)| own == sent)
+        };
+        let longest = config.paths.iter().filter(covers).map(|prefix| prefix.0.len()).max()?;
+        Some(path.first_segments(longest).to_owned()).filter(|prefix| !prefix.is_empty())
+    }
+
+    /// Where the request goes.
+    pub fn target(&self) -> &Target {
+        &self.route.config.target
+    }
+}
+
+/// All routes, found by host and path.
+#[derive(Debug, Default)]
+pub struct Routes {
+    exact: HashMap<String, Node>,
+    wildcard: HashMap<String, Node>,
+    any: Option<Node>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<String, Node>,
+    routes: Vec<Arc<Route>>,
+}
+
+/// Why no route was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unrouted {
+    /// No route: default deny.
+    NotFound,
+    /// Routes for this host and path, none for this method; these are served.
+    MethodNotAllowed(String),
+    /// The path holds a spelling that this key of the route would allow.
+    Oddity(&'static str),
+    /// A spelling that is allowed, but an app might take it for a path of another route.
+    Ambiguous,
+    /// What an app would understand is always refused.
+    Path(PathRefusal),
+}
+
+impl Routes {
+    /// Arranges routes.
+    pub fn new(routes: impl IntoIterator<Item = Arc<Route>>) -> Self {
+        let mut arranged = Self::default();
+        for route in routes {
+            for path in &route.config.paths {
+                if route.config.hosts.is_empty() {
+                    arranged.any.get_or_insert_default().insert(path, &route);
+                }
+                for host in &route.config.hosts {
+                    let node = match host {
+                        HostPattern::Exact(name) => arranged.exact.entry(name.clone()),
+                        HostPattern::Wildcard(suffix) => arranged.wildcard.entry(suffix.clone()),
+                    };
+                    node.or_default().insert(path, &route);
+                }
+            }
+        }
+        arranged
+    }
+
+    /// Finds the route of a request.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or the path's spelling leaves room for two readings.
+    pub fn find(
+        &self,
+        host: &Host,
+        path: &RequestPath,
+        method: &Method,
+    ) -> Result<&Arc<Route>, Unrouted> {
+        let root = self.host(host.name()).ok_or(Unrouted::NotFound)?;
+        let routes = root.longest(path.segments()).ok_or(Unrouted::NotFound)?;
+        let route = routes
+            .iter()
+            .find(|route| route.serves(method))
+            .ok_or_else(|| Unrouted::MethodNotAllowed(allowed_methods(routes)))?;
+        let oddities = path.oddities();
+        if oddities != PathOddities::default() {
+            if let Some(key) = first_refused(oddities, route.config.path_allow) {
+                return Err(Unrouted::Oddity(key));
+            }
+            let understood = path.understood().map_err(Unrouted::Path)?;
+            let same = root
+                .longest(understood.iter())
+                .is_some_and(|routes| routes.iter().any(|other| Arc::ptr_eq(other, route)));
+            if !same {
+                return Err(Unrouted::Ambiguous);
+            }
+        }
+        Ok(route)
+    }
+
+    fn host(&self, name: &str) -> Option<&Node> {
+        if let Some(node) = self.exact.get(name) {
+            return Some(node);
+        }
+        if !self.wildcard.is_empty() {
+            let mut rest = name;
+            while let Some((_, suffix)) = rest.split_once('.') {
+                if let Some(node) = self.wildcard.get(suffix) {
+                    return Some(node);
+                }
+                rest = suffix;
+            }
+        }
+        self.any.as_ref()
+    }
+}
+
+impl Node {
+    fn insert(&mut self, path: &PathPrefix, route: &Arc<Route>) {
+        let mut node = self;
+        for segment in &path.0 {
+            node = node.children.entry(segment.clone()).or_default();
+        }
+        node.routes.push(Arc::clone(route));
+    }
+
+    /// The routes of the longest path that these segments begin with.
+    fn longest(&self, segments: impl Iterator<Item = impl AsRef<str>>) -> Option<&[Arc<Route>]> {
+        let mut node = self;
+        let mut best = (!node.routes.is_empty()).then_some(node.routes.as_slice());
+        for segment in segments {
+            let Some(child) = node.children.get(segment.as_ref()) else {
+                break;
+            };
+            node = child;
+            if !node.routes.is_empty() {
+                best = Some(&node.routes);
+            }
+        }
+        best
+    }
+}
+
+fn first_refused(found: PathOddities, allowed: PathOddities) -> Option<&'static str> {
+    [
+        ("encoded_slash", found.encoded_slash, allowed.encoded_slash),
+        ("semicolon", found.semicolon, allowed.semicolon),
+        ("double_slash", found.double_slash, allowed.double_slash),
+        ("double_encoding", found.double_encoding, allowed.double_encoding),
+    ]
+    .into_iter()
+    .find_map(|(key, found, allowed)| (found && !allowed).then_some(key))
+}
+
+/// For `Allow` (RFC 9110 §10.2.1).
+fn allowed_methods(routes: &[Arc<Route>]) -> String {
+    let mut methods: Vec<&str> = routes
+        .iter()
+        .filter_map(|route| route.config.methods.as_ref())
+        .flatten()
+        .map(Method::as_str)
+        .collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods.join(", ")
+}

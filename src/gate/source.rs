@@ -1,0 +1,164 @@
+//! Who is held responsible for a request: one answer for limits, logs and headers.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use ipnet::IpNet;
+
+/// The connection a request came in on.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// The port it came in on.
+    pub local_port: u16,
+    /// Whether the gateway ended TLS for it.
+    pub tls: bool,
+}
+
+/// The address held responsible, and whether what the peer says about it is believed.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether the peer is one of `trusted_proxies`.
+    pub through_proxy: bool,
+    /// The trusted hops between the source and us, nearest last.
+    hops: Vec<IpAddr>,
+}
+
+impl Source {
+    /// Reads `X-Forwarded-For` from right to left as long as the hop that added an entry is
+    /// trusted (SECURITY 15). From anybody else the header is not read at all.
+    pub fn resolve(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
+        let peer = peer.to_canonical();
+        if !contains(trusted, peer) {
+            return Self {
+                address: peer,
+                through_proxy: false,
+                hops: Vec::new(),
+            };
+        }
+        let mut address = peer;
+        let mut hops = Vec::new();
+        let entries = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .flat_map(|line| line.to_str().unwrap_or("?").split(','))
+            .collect::<Vec<_>>();
+        for entry in entries.into_iter().rev() {
+            // An entry nobody can read ends the chain: what is left of it proves nothing.
+            let Some(earlier) = parse_entry(entry) else {
+                break;
+            };
+            hops.insert(0, address);
+            address = earlier;
+            if !contains(trusted, address) {
+                break;
+            }
+        }
+        Self {
+            address,
+            through_proxy: true,
+            hops,
+        }
+    }
+
+    /// `X-Forwarded-For` for the app: the source first, then the trusted hops. What a stranger
+    /// wrote to the left of his own address is not passed on.
+    pub fn forwarded_for(&self) -> Option<HeaderValue> {
+        let mut text = self.address.to_string();
+        for hop in &self.hops {
+            text.push_str(", ");
+            text.push_str(&hop.to_string());
+        }
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// An address, with the port or brackets that some proxies write.
+fn parse_entry(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let address = entry
+        .parse::<IpAddr>()
+        .or_else(|_| entry.parse::<SocketAddr>().map(|socket| socket.ip()))
+        .or_else(|_| {
+            entry
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .parse::<IpAddr>()
+        })
+        .ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::any;
+    use proptest::proptest;
+
+    use super::*;
+
+    fn resolve(peer: &str, lines: &[&str]) -> Source {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
+        }
+        Source::resolve(peer.parse().unwrap(), &trusted, &headers)
+    }
+
+    #[track_caller]
+    fn check(peer: &str, lines: &[&str], address: &str, chain: &str) {
+        let source = resolve(peer, lines);
+        assert_eq!(source.address, address.parse::<IpAddr>().unwrap());
+        assert_eq!(source.forwarded_for().unwrap(), chain);
+    }
+
+    // SECURITY 15
+    #[test]
+    fn strangers_are_not_believed() {
+        check("203.0.113.9", &["1.1.1.1"], "203.0.113.9", "203.0.113.9");
+        check("::ffff:203.0.113.9", &["1.1.1.1"], "203.0.113.9", "203.0.113.9");
+    }
+
+    // SECURITY 15
+    #[test]
+    fn trusted_hops_are_skipped_from_right_to_left() {
+        check("10.0.0.1", &[], "10.0.0.1", "10.0.0.1");
+        check("10.0.0.1", &["198.51.100.7"], "198.51.100.7", "198.51.100.7, 10.0.0.1");
+        check(
+            "10.0.0.1",
+            &["6.6.6.6, 198.51.100.7", "10.0.0.2"],
+            "198.51.100.7",
+            "198.51.100.7, 10.0.0.2, 10.0.0.1",
+        );
+        check("10.0.0.1", &["[2001:db8::1]:443"], "2001:db8::1", "2001:db8::1, 10.0.0.1");
+        check("fd00::1", &["198.51.100.7:99"], "198.51.100.7", "198.51.100.7, fd00::1");
+    }
+
+    #[test]
+    fn garbage_ends_the_chain() {
+        check("10.0.0.1", &["198.51.100.7, unknown"], "10.0.0.1", "10.0.0.1");
+        check("10.0.0.1", &["198.51.100.7, , 10.0.0.2"], "10.0.0.2", "10.0.0.2, 10.0.0.1");
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(line in any::<Vec<u8>>()) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&line) {
+                headers.append("x-forwarded-for", value);
+            }
+            let trusted = ["0.0.0.0/0".parse().unwrap()];
+            let source = Source::resolve("10.0.0.1".parse().unwrap(), &trusted, &headers);
+            assert!(source.forwarded_for().is_some());
+        }
+    }
+}

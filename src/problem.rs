@@ -1,0 +1,107 @@
+//! Refusals as `application/problem+json` (RFC 9457).
+//!
+//! A problem says what is wrong and what would be right; the cause that only operators may see
+//! stays in the log. It must never hold an upstream's address, a token or a password.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+
+/// One refusal, before it is written for a particular request.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The status.
+    pub status: StatusCode,
+    /// A stable word for programs: `limited`, `invalid_token`.
+    pub code: &'static str,
+    /// A sentence for people: what is wrong and what would be right.
+    pub detail: Cow<'static, str>,
+    /// Fields of a body that were wrong (422).
+    pub fields: Vec<Field>,
+    /// Headers that belong to the refusal: `WWW-Authenticate`, `Allow`, `Retry-After`.
+    pub headers: HeaderMap,
+}
+
+/// One wrong field of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// What is wrong and what would be right.
+    pub detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A problem without extra headers.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            fields: Vec::new(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// With one header more.
+    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// With `Retry-After` in seconds (RFC 9110 §10.2.3).
+    pub fn retry_after(self, seconds: u32) -> Self {
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// 503 because the store does not answer; nothing was done.
+    pub fn store_unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "Accounts cannot be read or written right now; nothing was changed. Try again shortly.",
+        )
+        .retry_after(5)
+    }
+
+    /// Writes the answer. `type` is a relative reference that names the code: the documentation of
+    /// every code is one page (`docs/errors.md`).
+    pub fn into_response<B: From<Bytes>>(self, request_id: &str) -> Response<B> {
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|field| serde_json::json!({ "field": field.name, "detail": field.detail }))
+            .collect();
+        let mut body = serde_json::json!({
+            "type": format!("urn:portcullis:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+        });
+        if let (false, Some(members)) = (fields.is_empty(), body.as_object_mut()) {
+            members.insert("errors".to_owned(), fields.into());
+        }
+        let mut response = Response::new(B::from(Bytes::from(body.to_string())));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}

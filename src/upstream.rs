@@ -1,0 +1,264 @@
+//! Upstreams: named, each with its own pool of connections on each core.
+//!
+//! A connection belongs to one core from its first to its last byte, so nothing here is locked. At
+//! most `connections` are open at once from a core; more requests wait, and are refused when they
+//! have waited for `connect_timeout` (SECURITY 53). A connection goes back to the pool only when
+//! its response was read to the end (SECURITY 54).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use http::Request;
+use http::Response;
+use hyper::client::conn::http1;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use crate::body::AtEnd;
+use crate::body::Progress;
+use crate::body::RequestBody;
+use crate::body::ResponseBody;
+use crate::config;
+
+/// How long an idle connection is kept. Shorter than what servers commonly allow (gunicorn's 2 s
+/// apart), because reusing one that the server is just closing costs a retry.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Header block of a response: more is not an answer but a leak.
+const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Which side failed, and how: 502, 503 and 504 tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection could be made.
+    #[error("upstream_unreachable")]
+    Unreachable,
+    /// All connections were in use for too long.
+    #[error("upstream_busy")]
+    Busy,
+    /// No response header in time.
+    #[error("upstream_timeout")]
+    Timeout,
+    /// It closed, or what it said is not HTTP.
+    #[error("upstream_invalid")]
+    Invalid,
+}
+
+/// One upstream, as one core sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<config::Upstream>,
+    idle: RefCell<VecDeque<Idle>>,
+    slots: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// An open connection in use, and the slot that its use occupies.
+#[derive(Debug)]
+struct Link {
+    sender: SendRequest<RequestBody>,
+    slot: OwnedSemaphorePermit,
+}
+
+/// Puts a connection back when its response has been read to the end.
+#[derive(Debug)]
+pub struct GoBack {
+    link: Link,
+    upstream: Upstream,
+}
+
+impl Upstream {
+    /// An upstream without connections.
+    pub fn new(config: Arc<config::Upstream>) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                slots: Arc::new(Semaphore::new(config.connections)),
+                config,
+                idle: RefCell::default(),
+            }),
+        }
+    }
+
+    /// Sends one request and waits for the response's header. A connection that turns out to be
+    /// closed before a byte was sent is replaced once; nothing that may have been sent is repeated.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no response.
+    pub async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
+        let mut slot = self.slot().await?;
+        while let Some(sender) = self.take_idle() {
+            match self.exchange(Link { sender, slot }, request).await? {
+                Exchanged::Answered(response) => return Ok(response),
+                Exchanged::Unsent(unsent, free) => (request, slot) = (unsent, free),
+            }
+        }
+        let sender = self.connect().await?;
+        match self.exchange(Link { sender, slot }, request).await? {
+            Exchanged::Answered(response) => Ok(response),
+            Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut link: Link,
+        request: Request<RequestBody>,
+    ) -> Result<Exchanged, UpstreamError> {
+        let progress = request.body().progress();
+        let sent = link.sender.try_send_request(request);
+        match self.in_time(sent, &progress).await? {
+            Ok(response) => {
+                let go_back = GoBack {
+                    link,
+                    upstream: self.clone(),
+                };
+                let pause = self.inner.config.idle_timeout;
+                Ok(Exchanged::Answered(
+                    response.map(|body| ResponseBody::new(body, pause, go_back)),
+                ))
+            }
+            Err(mut failed) => match failed.take_message() {
+                Some(unsent) => Ok(Exchanged::Unsent(unsent, link.slot)),
+                None => Err(UpstreamError::Invalid),
+            },
+        }
+    }
+
+    /// `timeouts.response` counts from the last piece of the request's body: a long upload is not
+    /// a slow answer.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = T>,
+        progress: &Progress,
+    ) -> Result<T, UpstreamError> {
+        let patience = self.inner.config.response_timeout;
+        let mut answer = pin!(answer);
+        let mut deadline = tokio::time::Instant::now() + patience;
+        loop {
+            if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+                return Ok(answer);
+            }
+            let extended = progress.moved_at() + patience;
+            if extended <= deadline {
+                return Err(UpstreamError::Timeout);
+            }
+            deadline = extended;
+        }
+    }
+
+    /// Closes connections that have been idle for too long; the core calls this now and then.
+    pub fn sweep(&self) {
+        self.inner
+            .idle
+            .borrow_mut()
+            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.sender.is_closed());
+    }
+
+    /// Leave to use one connection.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        let slots = Arc::clone(&self.inner.slots);
+        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            return Ok(slot);
+        }
+        timeout(self.inner.config.connect_timeout, slots.acquire_owned())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(UpstreamError::Busy)
+    }
+
+    /// The connection that was used last: its buffers are warm, and the others may grow old.
+    fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.inner.idle.borrow_mut();
+        while let Some(Idle { sender, since }) = idle.pop_back() {
+            if sender.is_ready() && since.elapsed() < IDLE_MAX {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    async fn connect(&self) -> Result<SendRequest<RequestBody>, UpstreamError> {
+        let config = &self.inner.config;
+        let authority = &config.authority;
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.port_u16().unwrap_or(80);
+        let stream = timeout(config.connect_timeout, TcpStream::connect((host, port)))
+            .await
+            .map_err(|_| UpstreamError::Unreachable)?
+            .map_err(|error| {
+                tracing::warn!(upstream.name = %config.name, %error, "cannot connect to the upstream");
+                UpstreamError::Unreachable
+            })?;
+        // Without it small writes wait for acknowledgements; failing to set it only costs time.
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| UpstreamError::Unreachable)?;
+        let name = config.name.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    fn keep(&self, sender: SendRequest<RequestBody>) {
+        self.inner.idle.borrow_mut().push_back(Idle {
+            sender,
+            since: Instant::now(),
+        });
+    }
+}
+
+/// What became of an attempt to send.
+enum Exchanged {
+    Answered(Response<ResponseBody<GoBack>>),
+    /// Not a byte of it was sent.
+    Unsent(Request<RequestBody>, OwnedSemaphorePermit),
+}
+
+impl AtEnd for GoBack {
+    fn at_end(self) {
+        let Self { mut link, upstream } = self;
+        if link.sender.is_ready() {
+            upstream.keep(link.sender);
+            return;
+        }
+        // The response is complete but the request's body is perhaps not: the connection is good
+        // again only when that is over, and it may hold its slot only for a moment.
+        tokio::task::spawn_local(async move {
+            let ready = timeout(Duration::from_secs(1), link.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                upstream.keep(link.sender);
+            }
+        });
+    }
+}
