@@ -98,9 +98,10 @@ impl AccessLog {
     ///
     /// The system's, when it has no thread left.
     pub fn start(format: LogFormat, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let format = match is_for_people(format, &io::stdout()) {
-            true => LogFormat::Human,
-            false => LogFormat::Json,
+        let format = if is_for_people(format, &io::stdout()) {
+            LogFormat::Human
+        } else {
+            LogFormat::Json
         };
         Self::start_with(Box::new(io::stdout()), format, metrics)
     }
