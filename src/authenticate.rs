@@ -164,7 +164,10 @@ impl Judge {
     /// # Errors
     ///
     /// Where there is none, or it is not good.
-    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Identity, Unauthenticated> {
+    pub fn identify(
+        &self,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Identity, Unauthenticated> {
         let token = bearer(authorization)?;
         self.judge(token, self.clock.now())
     }
@@ -219,7 +222,10 @@ impl Authenticator {
     /// # Errors
     ///
     /// Where there is no credential, or it is not good.
-    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Identity, Unauthenticated> {
+    pub fn identify(
+        &self,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Identity, Unauthenticated> {
         let token = bearer(authorization)?;
         let now = self.judge.clock.now();
         if let Some(identity) = self.remembered(token, now) {
@@ -238,7 +244,10 @@ impl Authenticator {
     /// # Errors
     ///
     /// Where there is a credential that is not good.
-    pub fn recognise(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Unauthenticated> {
+    pub fn recognise(
+        &self,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Caller, Unauthenticated> {
         match self.identify(authorization) {
             Ok(identity) => Ok(Caller::Known(identity)),
             Err(Unauthenticated::Absent) => Ok(Caller::Anonymous),
@@ -285,8 +294,22 @@ mod tests {
         assert_eq!(parse("Bearer abc.def"), Ok("abc.def".to_owned()));
         assert_eq!(parse("bearer  abc"), Ok("abc".to_owned()));
         assert_eq!(bearer(None), Err(Unauthenticated::Absent));
-        for bad in ["", "Bearer", "Bearer ", "abc", "Basic dTpw", "Bearer a b", "Bearer a,b", "Bearer é", "Bearer\tabc"] {
-            assert_eq!(parse(bad), Err(Unauthenticated::Refused(Reason::Malformed)), "{bad:?}");
+        for bad in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "abc",
+            "Basic dTpw",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer é",
+            "Bearer\tabc",
+        ] {
+            assert_eq!(
+                parse(bad),
+                Err(Unauthenticated::Refused(Reason::Malformed)),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -153,8 +153,7 @@ impl Gate {
                 if let Caller::Known(identity) = permit.caller() {
                     trail.identity = Some(identity.clone());
                 }
-                self.limits
-                    .admit_caller(&permit, inbound.source(), spent)?;
+                self.limits.admit_caller(&permit, inbound.source(), spent)?;
                 self.forward(permit, inbound, trail).await
             }
         }
@@ -298,11 +297,7 @@ impl Gate {
     }
 }
 
-fn preflight(
-    cors: &CorsPolicy,
-    methods: &HeaderValue,
-    inbound: &Inbound,
-) -> Response<AnswerBody> {
+fn preflight(cors: &CorsPolicy, methods: &HeaderValue, inbound: &Inbound) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     if let Some(origin) = inbound.headers().get(http::header::ORIGIN) {

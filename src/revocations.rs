@@ -3,9 +3,9 @@
 //! A guarded request asks here and reads no database. Order when this gateway ends a session:
 //! commit, insert here, answer; so no 204 overtakes its effect.
 
-use std::time::SystemTime;
 use crate::domain::{SessionId, UserId};
 use crate::store::Change;
+use std::time::SystemTime;
 
 /// Process-wide, sharded by id. Entries live for [`crate::store::CHANGES_KEPT`].
 #[derive(Debug, Default)]
@@ -13,11 +13,19 @@ pub struct Revocations {}
 
 impl Revocations {
     /// Whether tokens of this session are refused.
-    pub fn is_ended(&self, session: SessionId) -> bool { todo!() }
+    pub fn is_ended(&self, session: SessionId) -> bool {
+        todo!()
+    }
     /// Whether the account has changed since this version.
-    pub fn is_outdated(&self, user: UserId, version: u64) -> bool { todo!() }
+    pub fn is_outdated(&self, user: UserId, version: u64) -> bool {
+        todo!()
+    }
     /// Takes in a change; [`Change::KeysChanged`] is not its business.
-    pub fn apply(&self, change: Change, at: SystemTime) { todo!() }
+    pub fn apply(&self, change: Change, at: SystemTime) {
+        todo!()
+    }
     /// Forgets entries older than [`crate::store::CHANGES_KEPT`].
-    pub fn prune(&self, now: SystemTime) { todo!() }
+    pub fn prune(&self, now: SystemTime) {
+        todo!()
+    }
 }

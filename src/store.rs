@@ -43,7 +43,9 @@ pub enum OpenError {
     #[error("there is no database at {0}; `portcullis serve` makes one at its first start")]
     Absent(PathBuf),
     /// Owned by somebody else: opening it could leave files that the gateway cannot write.
-    #[error("{path} belongs to user id {owner}, and this is user id {caller}; run the command as its owner")]
+    #[error(
+        "{path} belongs to user id {owner}, and this is user id {caller}; run the command as its owner"
+    )]
     ForeignOwner {
         /// The file.
         path: PathBuf,
@@ -280,45 +282,113 @@ pub struct StoredKey {
 
 impl Store {
     /// Opens the SQLite file, makes it with mode 0600 where asked, and brings its schema up to date.
-    pub async fn open(path: &Path, how: Open) -> Result<Self, OpenError> { todo!() }
+    pub async fn open(path: &Path, how: Open) -> Result<Self, OpenError> {
+        todo!()
+    }
 
     /// The account's sign-in record: the account and its hash.
-    pub async fn credentials(&self, handle: &Handle) -> Result<Option<(User, PasswordHash)>, Unavailable> { todo!() }
+    pub async fn credentials(
+        &self,
+        handle: &Handle,
+    ) -> Result<Option<(User, PasswordHash)>, Unavailable> {
+        todo!()
+    }
     /// One account.
-    pub async fn user(&self, handle: &Handle) -> Result<Option<User>, Unavailable> { todo!() }
+    pub async fn user(&self, handle: &Handle) -> Result<Option<User>, Unavailable> {
+        todo!()
+    }
     /// All accounts, oldest first.
-    pub async fn users(&self) -> Result<Vec<User>, Unavailable> { todo!() }
+    pub async fn users(&self) -> Result<Vec<User>, Unavailable> {
+        todo!()
+    }
     /// Makes an account.
-    pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> { todo!() }
+    pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> {
+        todo!()
+    }
     /// Changes an account; its version grows, and disabling ends its sessions.
-    pub async fn change_user(&self, id: UserId, change: UserChange, now: SystemTime) -> Result<User, UserError> { todo!() }
+    pub async fn change_user(
+        &self,
+        id: UserId,
+        change: UserChange,
+        now: SystemTime,
+    ) -> Result<User, UserError> {
+        todo!()
+    }
     /// Deletes an account with its sessions; its username stays taken for ever.
-    pub async fn delete_user(&self, id: UserId, now: SystemTime) -> Result<(), UserError> { todo!() }
+    pub async fn delete_user(&self, id: UserId, now: SystemTime) -> Result<(), UserError> {
+        todo!()
+    }
     /// Sets a new password and ends every session but `keep`. Returns the ended ones.
-    pub async fn change_password(&self, id: UserId, hash: PasswordHash, keep: Option<SessionId>, now: SystemTime) -> Result<Vec<SessionId>, UserError> { todo!() }
+    pub async fn change_password(
+        &self,
+        id: UserId,
+        hash: PasswordHash,
+        keep: Option<SessionId>,
+        now: SystemTime,
+    ) -> Result<Vec<SessionId>, UserError> {
+        todo!()
+    }
     /// Replaces a hash by one of the same password under today's parameters; only if it still is `old`.
-    pub async fn rehash_password(&self, id: UserId, old: &PasswordHash, new: PasswordHash) -> Result<(), Unavailable> { todo!() }
+    pub async fn rehash_password(
+        &self,
+        id: UserId,
+        old: &PasswordHash,
+        new: PasswordHash,
+    ) -> Result<(), Unavailable> {
+        todo!()
+    }
 
     /// Opens a session; `false` where the account was disabled or deleted meanwhile.
-    pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> { todo!() }
+    pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> {
+        todo!()
+    }
     /// Spends a refresh token.
-    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> { todo!() }
+    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> {
+        todo!()
+    }
     /// Ends one session; `false` where it had ended before or never was.
-    pub async fn end_session(&self, session: SessionId, now: SystemTime) -> Result<bool, Unavailable> { todo!() }
+    pub async fn end_session(
+        &self,
+        session: SessionId,
+        now: SystemTime,
+    ) -> Result<bool, Unavailable> {
+        todo!()
+    }
     /// Ends all sessions of a user. Returns the ended ones.
-    pub async fn end_sessions(&self, user: UserId, now: SystemTime) -> Result<Vec<SessionId>, Unavailable> { todo!() }
+    pub async fn end_sessions(
+        &self,
+        user: UserId,
+        now: SystemTime,
+    ) -> Result<Vec<SessionId>, Unavailable> {
+        todo!()
+    }
 
     /// All signing keys.
-    pub async fn keys(&self) -> Result<Vec<StoredKey>, Unavailable> { todo!() }
+    pub async fn keys(&self) -> Result<Vec<StoredKey>, Unavailable> {
+        todo!()
+    }
     /// Puts `keys` in the place of all keys there are, if those still are `expected` (by kid and
     /// state): `false` where somebody else was faster.
-    pub async fn replace_keys(&self, expected: &[StoredKey], keys: &[StoredKey], now: SystemTime) -> Result<bool, Unavailable> { todo!() }
+    pub async fn replace_keys(
+        &self,
+        expected: &[StoredKey],
+        keys: &[StoredKey],
+        now: SystemTime,
+    ) -> Result<bool, Unavailable> {
+        todo!()
+    }
 
     /// The sealed value by which a wrong store key is known, made from `candidate` where there is none yet.
-    pub async fn key_check(&self, candidate: &[u8]) -> Result<Vec<u8>, Unavailable> { todo!() }
+    pub async fn key_check(&self, candidate: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        todo!()
+    }
 
     /// Changes after a position; `0` for all that are kept.
-    pub async fn changes_after(&self, position: i64) -> Result<Changes, Unavailable> { todo!() }
+    pub async fn changes_after(&self, position: i64) -> Result<Changes, Unavailable> {
+        todo!()
+    }
     /// Forgets changes older than [`CHANGES_KEPT`] and sessions that ended or expired before that.
-    pub async fn prune(&self, now: SystemTime) -> Result<(), Unavailable> { todo!() }
+    pub async fn prune(&self, now: SystemTime) -> Result<(), Unavailable> {
+        todo!()
+    }
 }

@@ -19,11 +19,23 @@ pub struct Unopened;
 
 impl Vault {
     /// A fresh master key in the form the file holds: base64url of 32 random bytes.
-    pub fn generate_key() -> SecretString { todo!() }
+    pub fn generate_key() -> SecretString {
+        todo!()
+    }
     /// Reads the form of [`Vault::generate_key`].
-    pub fn new(key: &SecretString) -> Result<Self, WeakKey> { todo!() }
+    pub fn new(key: &SecretString) -> Result<Self, WeakKey> {
+        todo!()
+    }
     /// AES-256-GCM with a random nonce; `label` is authenticated with it.
-    pub fn seal(&self, label: &str, plain: &[u8]) -> Vec<u8> { todo!() }
+    pub fn seal(&self, label: &str, plain: &[u8]) -> Vec<u8> {
+        todo!()
+    }
     /// Opens what [`Vault::seal`] made with the same label.
-    pub fn open(&self, label: &str, sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, Unopened> { todo!() }
+    pub fn open(
+        &self,
+        label: &str,
+        sealed: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, Unopened> {
+        todo!()
+    }
 }

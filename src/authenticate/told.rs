@@ -44,9 +44,17 @@ impl Told {
         Self {
             user,
             user_id: value(&claims.subject.to_string()),
-            name: claims.name.as_ref().and_then(|name| value(&percent_encode(name.as_str()))),
-            email: claims.email.as_ref().and_then(|email| value(email.as_str())),
-            roles: (!roles.is_empty()).then(|| value(&roles.join(","))).flatten(),
+            name: claims
+                .name
+                .as_ref()
+                .and_then(|name| value(&percent_encode(name.as_str()))),
+            email: claims
+                .email
+                .as_ref()
+                .and_then(|email| value(email.as_str())),
+            roles: (!roles.is_empty())
+                .then(|| value(&roles.join(",")))
+                .flatten(),
             scopes: (!claims.scopes.is_empty())
                 .then(|| value(&claims.scopes.to_string()))
                 .flatten(),
@@ -90,6 +98,9 @@ mod tests {
     #[test]
     fn names_are_percent_encoded() {
         assert_eq!(percent_encode("Ann O'Neill"), "Ann O'Neill");
-        assert_eq!(percent_encode("Özgür 100%\r\n"), "%C3%96zg%C3%BCr 100%25%0D%0A");
+        assert_eq!(
+            percent_encode("Özgür 100%\r\n"),
+            "%C3%96zg%C3%BCr 100%25%0D%0A"
+        );
     }
 }

@@ -174,7 +174,11 @@ fn note_end(ended: hyper::Result<()>, client: IpAddr) {
 /// `tls = false` is for a balancer that ends TLS, never for the internet.
 fn may_speak_plainly(peer: IpAddr, config: &CoreConfig) -> bool {
     let peer = peer.to_canonical();
-    peer.is_loopback() || config.trusted_proxies.iter().any(|proxy| proxy.contains(&peer))
+    peer.is_loopback()
+        || config
+            .trusted_proxies
+            .iter()
+            .any(|proxy| proxy.contains(&peer))
 }
 
 /// Plain HTTP that only sends people to `https` (SECURITY 57): 308 keeps method and body.
@@ -192,10 +196,15 @@ async fn redirect(stream: TcpStream, config: &CoreConfig) {
 
 /// To the same host, on the port of `public_url`.
 fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<AnswerBody> {
-    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
     let host = request.headers().get(header::HOST).and_then(Host::parse);
     let location = host.filter(|_| target.starts_with('/')).and_then(|host| {
-        let port = public_url.port().map_or_else(String::new, |port| format!(":{port}"));
+        let port = public_url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
         HeaderValue::try_from(format!("https://{}{port}{target}", host.name())).ok()
     });
     let mut response = Response::new(AnswerBody::empty());

@@ -75,10 +75,11 @@ impl Tls {
     /// Where one of them cannot be used.
     pub fn load(files: &[CertificateFiles]) -> Result<Self, CertificateError> {
         let certificates = files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(BySni { certificates }));
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(BySni { certificates }));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.max_early_data_size = 0;
@@ -119,7 +120,8 @@ fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
         key: files.key.clone(),
         source,
     };
-    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
+    let key =
+        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
     Ok(Certificate { key: Arc::new(key) })
 }
 
@@ -143,7 +145,9 @@ struct Certificate {
 
 impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello.server_name().and_then(|name| DnsName::try_from(name).ok());
+        let asked = hello
+            .server_name()
+            .and_then(|name| DnsName::try_from(name).ok());
         let chosen = asked.and_then(|name| {
             let exact = self.certificates.iter().find(|one| one.names(&name));
             exact.or_else(|| self.certificates.iter().find(|one| one.covers(&name)))

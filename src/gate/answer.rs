@@ -174,7 +174,11 @@ impl Record {
             request_id: self.request_id.as_str(),
             source: Some(self.source.address),
             method: &self.method,
-            host: self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            host: self
+                .host
+                .as_ref()
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or_default(),
             path: match &self.path {
                 Path::Checked(path) => path.as_str(),
                 Path::AsSent(path) => path,

@@ -63,7 +63,12 @@ impl CorsPolicy {
 
     /// The headers of a preflight's answer: the methods of the routes there, and the request
     /// headers that were asked for.
-    pub fn preflight(&self, origin: &HeaderValue, methods: &HeaderValue, asked: &HeaderMap) -> HeaderMap {
+    pub fn preflight(
+        &self,
+        origin: &HeaderValue,
+        methods: &HeaderValue,
+        asked: &HeaderMap,
+    ) -> HeaderMap {
         let mut headers = HeaderMap::new();
         self.apply(origin, &mut headers);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods.clone());

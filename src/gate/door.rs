@@ -2,6 +2,7 @@
 //! runtime, where slow work lives, and their answers stream back.
 
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,6 +28,16 @@ pub struct Origin {
     pub address: IpAddr,
     /// The request's id.
     pub request_id: String,
+}
+
+impl Origin {
+    /// Of a request that did not come through the door; there is none.
+    pub fn unknown() -> Self {
+        Self {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            request_id: String::new(),
+        }
+    }
 }
 
 /// The door. Cheap to clone.

@@ -45,7 +45,9 @@ impl Gate {
         let started = Instant::now();
         let response = upstream.send(request).await.map_err(|error| {
             // The upstream only failed because the client's body did.
-            progress.error().map_or(Rejection::Upstream(error), Rejection::Body)
+            progress
+                .error()
+                .map_or(Rejection::Upstream(error), Rejection::Body)
         })?;
         trail.upstream = Some(started.elapsed());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -96,7 +98,12 @@ fn outbound_target(permit: &Permit, inbound: &Inbound) -> Uri {
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
@@ -236,6 +243,9 @@ mod tests {
     fn cookies_of_http2_become_one() {
         let mut request = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         join_cookies(&mut request);
-        assert_eq!(request.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+        assert_eq!(
+            request.get_all("cookie").iter().collect::<Vec<_>>(),
+            ["a=1; b=2"]
+        );
     }
 }

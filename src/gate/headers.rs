@@ -103,7 +103,12 @@ impl Headers {
         }
     }
 
-    fn assertion(&self, identity: &Identity, permit: &Permit, inbound: &Inbound) -> Option<HeaderValue> {
+    fn assertion(
+        &self,
+        identity: &Identity,
+        permit: &Permit,
+        inbound: &Inbound,
+    ) -> Option<HeaderValue> {
         match self.mode {
             Assertion::Off => None,
             Assertion::Request => {

@@ -95,10 +95,7 @@ pub enum Malformed {
 
 impl Trust {
     /// `identity` are the headers of all routes: none of them may come from outside on any route.
-    pub fn new<'a>(
-        proxies: &[IpNet],
-        identity: impl Iterator<Item = &'a IdentityHeaders>,
-    ) -> Self {
+    pub fn new<'a>(proxies: &[IpNet], identity: impl Iterator<Item = &'a IdentityHeaders>) -> Self {
         let identity = identity
             .flat_map(IdentityHeaders::names)
             .cloned()
@@ -301,7 +298,12 @@ impl Host {
             Some(rest) => {
                 let (address, after) = rest.split_once(']')?;
                 address.parse::<std::net::Ipv6Addr>().ok()?;
-                (text.get(..address.len() + 2)?, after.strip_prefix(':').or(after.is_empty().then_some("0"))?)
+                (
+                    text.get(..address.len() + 2)?,
+                    after
+                        .strip_prefix(':')
+                        .or(after.is_empty().then_some("0"))?,
+                )
             }
             None => text.split_once(':').unwrap_or((text, "0")),
         };
@@ -349,10 +351,19 @@ fn check(parts: &Parts) -> Result<(Host, RequestPath), Malformed> {
         .cloned()
         .ok_or(Malformed::Path(PathRefusal::NotAPath))?;
     let path = RequestPath::check(target)?;
-    if parts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+    if parts
+        .headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .nth(1)
+        .is_some()
+    {
         return Err(Malformed::TwoCredentials);
     }
-    let upgrade = parts.headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+    let upgrade = parts
+        .headers
+        .get(header::UPGRADE)
+        .map(HeaderValue::as_bytes);
     if upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
         return Err(Malformed::Upgrade);
     }
@@ -522,9 +533,10 @@ fn strip_session_cookie(headers: &mut HeaderMap) {
             .next()
             .is_some_and(|name| name.trim() == SESSION_COOKIE)
     };
-    let holds_ours = headers.get_all(header::COOKIE).iter().any(|line| {
-        line.to_str().map_or(true, |line| line.split(';').any(ours))
-    });
+    let holds_ours = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .any(|line| line.to_str().map_or(true, |line| line.split(';').any(ours)));
     if !holds_ours {
         return;
     }
@@ -599,10 +611,20 @@ mod tests {
     #[test]
     fn every_spelling_of_an_identity_header_is_dropped() {
         for name in [
-            "X-Auth-User", "x-auth-user", "X_Auth_User", "X.Auth.User", "x-auth_user", "X--Auth-User",
-            "x-_auth.-user", "X-Auth-Assertion", "X-WebAuth-User", "x_webauth_user", "X-AUTH-ROLES",
+            "X-Auth-User",
+            "x-auth-user",
+            "X_Auth_User",
+            "X.Auth.User",
+            "x-auth_user",
+            "X--Auth-User",
+            "x-_auth.-user",
+            "X-Auth-Assertion",
+            "X-WebAuth-User",
+            "x_webauth_user",
+            "X-AUTH-ROLES",
         ] {
-            let (left, dropped) = stripped(&[(name, "root"), (name, "root2"), ("accept", "*/*")], true);
+            let (left, dropped) =
+                stripped(&[(name, "root"), (name, "root2"), ("accept", "*/*")], true);
             assert_eq!((left.len(), dropped.identity), (1, 1), "{name}");
         }
         let (left, dropped) = stripped(&[("x-auth-token", "app's own"), ("x-webauth", "1")], false);
@@ -612,7 +634,10 @@ mod tests {
     // SECURITY 13
     #[test]
     fn unusual_names_are_dropped_and_kept_aside() {
-        let (left, dropped) = stripped(&[("api_key", "1"), ("a.b", "2"), ("a!b", "3"), ("ok-1", "4")], false);
+        let (left, dropped) = stripped(
+            &[("api_key", "1"), ("a.b", "2"), ("a!b", "3"), ("ok-1", "4")],
+            false,
+        );
         assert_eq!((left.len(), dropped.unusual), (1, 3));
     }
 
@@ -620,8 +645,12 @@ mod tests {
     #[test]
     fn forwarding_headers_come_only_from_trusted_proxies() {
         let lines = [
-            ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-user", "root"), ("forwarded", "for=1.1.1.1"),
-            ("x-real-ip", "1.1.1.1"), ("x-original-url", "/admin"), ("true-client-ip", "1.1.1.1"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-user", "root"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-original-url", "/admin"),
+            ("true-client-ip", "1.1.1.1"),
         ];
         assert!(stripped(&lines, false).0.is_empty());
         assert_eq!(stripped(&lines, true).0.len(), lines.len());
@@ -630,8 +659,15 @@ mod tests {
     #[test]
     fn hop_by_hop_and_nominated_headers_are_dropped() {
         let (left, _) = stripped(
-            &[("connection", "close, X-Secret"), ("connection", "keep-alive"), ("x-secret", "1"),
-              ("keep-alive", "5"), ("te", "trailers"), ("transfer-encoding", "chunked"), ("accept", "*/*")],
+            &[
+                ("connection", "close, X-Secret"),
+                ("connection", "keep-alive"),
+                ("x-secret", "1"),
+                ("keep-alive", "5"),
+                ("te", "trailers"),
+                ("transfer-encoding", "chunked"),
+                ("accept", "*/*"),
+            ],
             false,
         );
         assert_eq!(left.len(), 2);
@@ -643,21 +679,40 @@ mod tests {
     fn the_gateways_own_cookie_is_taken_out() {
         let cookies = |lines: &[(&str, &str)]| {
             let (left, _) = stripped(lines, false);
-            left.get_all("cookie").iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+            left.get_all("cookie")
+                .iter()
+                .map(|v| v.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
-        assert_eq!(cookies(&[("cookie", "a=1; __Host-portcullis=x; b=2")]), ["a=1; b=2"]);
-        assert_eq!(cookies(&[("cookie", "__Host-portcullis=x")]), Vec::<String>::new());
+        assert_eq!(
+            cookies(&[("cookie", "a=1; __Host-portcullis=x; b=2")]),
+            ["a=1; b=2"]
+        );
+        assert_eq!(
+            cookies(&[("cookie", "__Host-portcullis=x")]),
+            Vec::<String>::new()
+        );
         assert_eq!(cookies(&[("cookie", "a=1;b=2")]), ["a=1;b=2"]);
-        assert_eq!(cookies(&[("cookie", "a=1"), ("cookie", " __Host-portcullis =x")]), ["a=1"]);
+        assert_eq!(
+            cookies(&[("cookie", "a=1"), ("cookie", " __Host-portcullis =x")]),
+            ["a=1"]
+        );
     }
 
     #[test]
     fn hosts_have_one_form() {
-        let name = |text: &str| Host::parse(&HeaderValue::from_str(text).unwrap()).map(|host| host.name);
-        assert_eq!(name("App.Example.com:8443").as_deref(), Some("app.example.com"));
+        let name =
+            |text: &str| Host::parse(&HeaderValue::from_str(text).unwrap()).map(|host| host.name);
+        assert_eq!(
+            name("App.Example.com:8443").as_deref(),
+            Some("app.example.com")
+        );
         assert_eq!(name("app.example.com.").as_deref(), Some("app.example.com"));
         assert_eq!(name("[::1]:80").as_deref(), Some("[::1]"));
-        for bad in ["", "a b", "u@h", "h:", "h:x", "h:+1", "h:99999", "[::1", "[x]", "a..b", ".", "a/b", "h:1:2", "é"] {
+        for bad in [
+            "", "a b", "u@h", "h:", "h:x", "h:+1", "h:99999", "[::1", "[x]", "a..b", ".", "a/b",
+            "h:1:2", "é",
+        ] {
             assert_eq!(name(bad), None, "{bad:?}");
         }
     }

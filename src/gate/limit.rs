@@ -191,7 +191,9 @@ fn key(by: LimitBy, caller: &Caller, address: IpAddr) -> LimitKey {
     match (by, caller) {
         (LimitBy::Route, _) => LimitKey::Everybody,
         (LimitBy::Address, _) | (_, Caller::Anonymous) => LimitKey::source(address),
-        (LimitBy::Client, Caller::Known(identity)) if !identity.claims().client.is_first_party() => {
+        (LimitBy::Client, Caller::Known(identity))
+            if !identity.claims().client.is_first_party() =>
+        {
             LimitKey::Client(identity.claims().client.clone())
         }
         (LimitBy::User | LimitBy::Client, Caller::Known(identity)) => {

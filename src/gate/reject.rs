@@ -67,7 +67,8 @@ impl Rejection {
         let (status, detail) = self.status_and_detail();
         let problem = Problem::new(status, self.code(), detail);
         match self {
-            Self::Unauthenticated(Unauthenticated::Absent) | Self::Forbidden(Forbidden::Anonymous) => {
+            Self::Unauthenticated(Unauthenticated::Absent)
+            | Self::Forbidden(Forbidden::Anonymous) => {
                 // RFC 6750 §3.1: without a credential, no error code.
                 challenge(problem, "Bearer realm=\"portcullis\"")
             }
@@ -78,7 +79,9 @@ impl Rejection {
             ),
             Self::Forbidden(Forbidden::Scopes(scopes)) => challenge(
                 problem,
-                &format!("Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"{scopes}\""),
+                &format!(
+                    "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"{scopes}\""
+                ),
             ),
             Self::Forbidden(Forbidden::Delegated) => challenge(
                 problem,
@@ -115,9 +118,8 @@ impl Rejection {
             Self::Unrouted(Unrouted::Oddity(_) | Unrouted::Ambiguous | Unrouted::Path(_)) => {
                 "path_refused"
             }
-            Self::Unauthenticated(Unauthenticated::Absent) | Self::Forbidden(Forbidden::Anonymous) => {
-                "unauthenticated"
-            }
+            Self::Unauthenticated(Unauthenticated::Absent)
+            | Self::Forbidden(Forbidden::Anonymous) => "unauthenticated",
             Self::Unauthenticated(Unauthenticated::Refused(_)) => "invalid_token",
             Self::Forbidden(Forbidden::Scopes(_) | Forbidden::Delegated) => "insufficient_scope",
             Self::Forbidden(Forbidden::Roles) => "insufficient_role",
@@ -178,7 +180,8 @@ impl Rejection {
             Self::Unrouted(Unrouted::Path(refusal)) => {
                 (StatusCode::BAD_REQUEST, refusal.to_string().into())
             }
-            Self::Unauthenticated(Unauthenticated::Absent) | Self::Forbidden(Forbidden::Anonymous) => (
+            Self::Unauthenticated(Unauthenticated::Absent)
+            | Self::Forbidden(Forbidden::Anonymous) => (
                 StatusCode::UNAUTHORIZED,
                 "This needs an access token: Authorization: Bearer <token>.".into(),
             ),

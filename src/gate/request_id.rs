@@ -21,7 +21,10 @@ impl RequestId {
             if let Some(id) = headers.get("x-request-id").filter(|id| is_id(id)) {
                 fresh.id = id.clone();
             }
-            if let Some(parent) = headers.get("traceparent").filter(|parent| is_parent(parent)) {
+            if let Some(parent) = headers
+                .get("traceparent")
+                .filter(|parent| is_parent(parent))
+            {
                 fresh.traceparent = parent.clone();
             }
         }
@@ -38,7 +41,9 @@ impl RequestId {
         let places = (3..35).chain(36..52);
         let nibbles = random.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         for (place, nibble) in places.zip(nibbles) {
-            if let (Some(slot), Some(digit)) = (text.get_mut(place), DIGITS.get(usize::from(nibble))) {
+            if let (Some(slot), Some(digit)) =
+                (text.get_mut(place), DIGITS.get(usize::from(nibble)))
+            {
                 *slot = *digit;
             }
         }
@@ -71,12 +76,17 @@ impl RequestId {
 fn is_id(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     (1..=128).contains(&bytes.len())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
 }
 
 fn is_parent(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
-    bytes.len() == 55 && bytes.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+    bytes.len() == 55
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
 #[cfg(test)]

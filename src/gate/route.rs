@@ -191,9 +191,18 @@ impl Permit {
         let segments: Vec<_> = path.segments().collect();
         let covers = |prefix: &&PathPrefix| {
             prefix.0.len() <= segments.len()
-                && prefix.0.iter().zip(&segments).all(|(own, sent)| own == sent)
+                && prefix
+                    .0
+                    .iter()
+                    .zip(&segments)
+                    .all(|(own, sent)| own == sent)
         };
-        let longest = config.paths.iter().filter(covers).map(|prefix| prefix.0.len()).max()?;
+        let longest = config
+            .paths
+            .iter()
+            .filter(covers)
+            .map(|prefix| prefix.0.len())
+            .max()?;
         Some(path.first_segments(longest).to_owned()).filter(|prefix| !prefix.is_empty())
     }
 
@@ -334,7 +343,11 @@ fn first_refused(found: PathOddities, allowed: PathOddities) -> Option<&'static 
         ("encoded_slash", found.encoded_slash, allowed.encoded_slash),
         ("semicolon", found.semicolon, allowed.semicolon),
         ("double_slash", found.double_slash, allowed.double_slash),
-        ("double_encoding", found.double_encoding, allowed.double_encoding),
+        (
+            "double_encoding",
+            found.double_encoding,
+            allowed.double_encoding,
+        ),
     ]
     .into_iter()
     .find_map(|(key, found, allowed)| (found && !allowed).then_some(key))

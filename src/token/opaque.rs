@@ -14,15 +14,27 @@ pub struct RefreshToken {}
 
 impl RefreshToken {
     /// The first one of a session.
-    pub fn first(vault: &Vault, session: SessionId) -> Self { todo!() }
+    pub fn first(vault: &Vault, session: SessionId) -> Self {
+        todo!()
+    }
     /// Reads a presented token; `None` where it is not one of ours.
-    pub fn parse(vault: &Vault, text: &str) -> Option<Self> { todo!() }
+    pub fn parse(vault: &Vault, text: &str) -> Option<Self> {
+        todo!()
+    }
     /// The one that takes its place.
-    pub fn successor(&self, vault: &Vault) -> Self { todo!() }
+    pub fn successor(&self, vault: &Vault) -> Self {
+        todo!()
+    }
     /// Of which session.
-    pub fn session(&self) -> SessionId { todo!() }
+    pub fn session(&self) -> SessionId {
+        todo!()
+    }
     /// What the store keeps.
-    pub fn hash(&self) -> TokenHash { todo!() }
+    pub fn hash(&self) -> TokenHash {
+        todo!()
+    }
     /// The text to be shown, once.
-    pub fn reveal(&self) -> String { todo!() }
+    pub fn reveal(&self) -> String {
+        todo!()
+    }
 }

@@ -1,8 +1,8 @@
 //! JWT in, claims out: the one place where a token is judged.
 
-use std::time::SystemTime;
-use crate::domain::{ClientId, Role, Scopes, SessionId, Subject, DisplayName, EmailAddress};
+use crate::domain::{ClientId, DisplayName, EmailAddress, Role, Scopes, SessionId, Subject};
 use crate::keys::KeySet;
+use std::time::SystemTime;
 
 /// What a verified access token says. Only [`Verifier::verify`] makes one.
 #[derive(Clone, Debug)]
@@ -66,7 +66,9 @@ pub enum Invalid {
 
 impl Invalid {
     /// The label in logs and metrics.
-    pub fn reason(self) -> &'static str { todo!() }
+    pub fn reason(self) -> &'static str {
+        todo!()
+    }
 }
 
 /// Judges access tokens.
@@ -79,7 +81,11 @@ impl Verifier {
     /// How far clocks may differ.
     pub const LEEWAY: std::time::Duration = std::time::Duration::from_secs(30);
     /// `issuer` is also the required audience.
-    pub fn new(issuer: &str) -> Self { todo!() }
+    pub fn new(issuer: &str) -> Self {
+        todo!()
+    }
     /// Judges a token.
-    pub fn verify(&self, keys: &KeySet, token: &str, now: SystemTime) -> Result<Claims, Invalid> { todo!() }
+    pub fn verify(&self, keys: &KeySet, token: &str, now: SystemTime) -> Result<Claims, Invalid> {
+        todo!()
+    }
 }

@@ -1,0 +1,93 @@
+//! Accounts as their owners meet them: register, login, refresh, logout, who am I, new password.
+//!
+//! Each endpoint is a file. What they share is [`Accounts`]: the store, the hashing threads, the
+//! tokens. Order when a session ends: commit, insert into the map of what is dead, answer.
+
+pub mod jwks;
+pub mod login;
+pub mod logout;
+pub mod me;
+pub mod password;
+pub mod refresh;
+pub mod register;
+mod signed_in;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use uuid::Uuid;
+
+use crate::authenticate::Judge;
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::SessionId;
+use crate::keys::SharedKeys;
+use crate::password::Hasher;
+use crate::problem::Problem;
+use crate::revocations::Revocations;
+use crate::store::Change;
+use crate::store::Store;
+use crate::store::Unavailable;
+use crate::telemetry::metrics::Metrics;
+use crate::token::issue::AccessTokens;
+use crate::vault::Vault;
+
+pub use signed_in::SignedIn;
+
+/// What the endpoints of accounts stand on.
+#[derive(Debug)]
+pub struct Accounts {
+    /// `[accounts]`
+    pub rules: config::Accounts,
+    /// `[tokens]`
+    pub tokens: config::Tokens,
+    /// The database.
+    pub store: Store,
+    /// Secrets of opaque tokens.
+    pub vault: Arc<Vault>,
+    /// Signing keys.
+    pub keys: SharedKeys,
+    /// Access tokens.
+    pub access: AccessTokens,
+    /// The same judge that guards the routes.
+    pub judge: Judge,
+    /// What is dead.
+    pub revocations: Arc<Revocations>,
+    /// Hashing threads.
+    pub hasher: Hasher,
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Accounts {
+    /// Makes it felt here, before the answer, that sessions have ended.
+    fn bury(&self, sessions: impl IntoIterator<Item = SessionId>, now: SystemTime) {
+        for session in sessions {
+            self.revocations.apply(Change::SessionEnded(session), now);
+        }
+    }
+
+    /// A fresh id whose order is the order of time (RFC 9562 §5.7).
+    fn new_session_id() -> SessionId {
+        SessionId::new(Uuid::now_v7())
+    }
+}
+
+/// 503: the hashing queue is full or too slow (SECURITY 27).
+fn busy() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "busy",
+        "Too many passwords are being checked right now; nothing was done. Try again shortly.",
+    )
+    .retry_after(2)
+}
+
+/// 503, and the cause into the log: the one place where a failing store is reported to callers.
+fn unavailable(error: &Unavailable) -> Problem {
+    tracing::error!(%error, "the store does not answer");
+    Problem::store_unavailable()
+}

@@ -1,0 +1,223 @@
+//! `POST login`: a password for an access token and a refresh token.
+//!
+//! Whoever it was and whatever was wrong, the refusal is the same in words and in work: an unknown
+//! name costs a hash too (SECURITY 30).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::Extension;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use serde::Deserialize;
+
+use crate::account::Accounts;
+use crate::account::busy;
+use crate::account::unavailable;
+use crate::domain::ClientId;
+use crate::domain::EmailAddress;
+use crate::domain::Password;
+use crate::domain::Scopes;
+use crate::domain::Session;
+use crate::domain::User;
+use crate::domain::Username;
+use crate::endpoints::Json;
+use crate::endpoints::Refusal;
+use crate::gate::door::Origin;
+use crate::password::Verdict;
+use crate::problem::Problem;
+use crate::store::Handle;
+use crate::store::NewSession;
+use crate::token::opaque::RefreshToken;
+
+/// One of `email` and `username`, the password, and perhaps less than all scopes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggingIn {
+    email: Option<String>,
+    username: Option<String>,
+    password: String,
+    scope: Option<String>,
+}
+
+/// The endpoint.
+///
+/// # Errors
+///
+/// 400 for a scope that a login may not hold, 401, 422 where neither or both names are given, 503.
+pub async fn login(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
+    Json(logging_in): Json<LoggingIn>,
+) -> Result<Response, Refusal> {
+    let refuse = |problem| Refusal::new(&origin, problem);
+    let handle = handle(&logging_in).map_err(refuse)?;
+    let scopes = scopes(&accounts, logging_in.scope.as_deref()).map_err(refuse)?;
+    let password = Password::new(logging_in.password);
+
+    let user = check_password(&accounts, handle.as_ref(), password)
+        .await
+        .map_err(refuse)?;
+    let (session, refresh) = open_session(&accounts, &user, scopes, &origin, &headers)
+        .await
+        .map_err(refuse)?;
+    accounts.metrics.login("ok");
+    tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
+    Ok(granted(&accounts, &user, &session, &refresh))
+}
+
+/// Which account is meant. `None` where the name could not be anybody's: that is a wrong name like
+/// any other, not a malformed request.
+fn handle(logging_in: &LoggingIn) -> Result<Option<Handle>, Problem> {
+    match (&logging_in.email, &logging_in.username) {
+        (Some(email), None) => Ok(EmailAddress::parse(email).ok().map(Handle::Email)),
+        // People type their address into the box that says username.
+        (None, Some(name)) if name.contains('@') => {
+            Ok(EmailAddress::parse(name).ok().map(Handle::Email))
+        }
+        (None, Some(name)) => Ok(Username::parse(name).ok().map(Handle::Username)),
+        (None, None) | (Some(_), Some(_)) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_fields",
+            "Send either email or username, and the password.",
+        )),
+    }
+}
+
+fn scopes(accounts: &Accounts, asked: Option<&str>) -> Result<Scopes, Problem> {
+    let may_hold = &accounts.rules.login_scopes;
+    let Some(asked) = asked else {
+        return Ok(may_hold.clone());
+    };
+    match Scopes::parse(asked) {
+        Ok(scopes) if scopes.is_subset_of(may_hold) => Ok(scopes),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_scope",
+            format!("A login may hold these scopes: {may_hold}."),
+        )),
+    }
+}
+
+async fn check_password(
+    accounts: &Accounts,
+    handle: Option<&Handle>,
+    password: Password,
+) -> Result<User, Problem> {
+    let found = match handle {
+        Some(handle) => accounts.store.credentials(handle).await,
+        None => Ok(None),
+    };
+    let found = found.map_err(|error| {
+        accounts.metrics.login("unavailable");
+        unavailable(&error)
+    })?;
+    let (user, hash) = found.unzip();
+    let verdict = accounts.hasher.verify(password, hash.clone()).await;
+    let verdict = verdict.map_err(|_| {
+        accounts.metrics.login("busy");
+        busy()
+    })?;
+    match (verdict, user) {
+        (Verdict::Matches { rehash }, Some(user)) if !user.disabled => {
+            if let (Some(old), Some(new)) = (hash, rehash)
+                && let Err(error) = accounts.store.rehash_password(user.id, &old, new).await
+            {
+                tracing::warn!(%error, "a stronger hash could not be stored; the old one stays");
+            }
+            Ok(user)
+        }
+        (Verdict::Matches { .. }, _) => {
+            accounts.metrics.login("disabled");
+            Err(wrong_credentials())
+        }
+        (Verdict::Differs, _) => {
+            accounts.metrics.login("bad_credentials");
+            Err(wrong_credentials())
+        }
+    }
+}
+
+/// The same words whatever was wrong.
+pub(super) fn wrong_credentials() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "bad_credentials",
+        "The name or the password is wrong.",
+    )
+    .with_header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer realm=\"portcullis\""),
+    )
+}
+
+async fn open_session(
+    accounts: &Accounts,
+    user: &User,
+    scopes: Scopes,
+    origin: &Origin,
+    headers: &HeaderMap,
+) -> Result<(Session, RefreshToken), Problem> {
+    let now = accounts.clock.now();
+    let session = Session {
+        id: Accounts::new_session_id(),
+        user: user.id,
+        client: ClientId::first_party(),
+        scopes,
+        authenticated_at: now,
+        expires_at: now + accounts.tokens.refresh_ttl,
+        address: origin.address,
+    };
+    let refresh = RefreshToken::first(&accounts.vault, session.id);
+    let new = NewSession {
+        id: session.id,
+        user: session.user,
+        client: session.client.clone(),
+        scopes: session.scopes.clone(),
+        authenticated_at: session.authenticated_at,
+        expires_at: session.expires_at,
+        address: session.address,
+        user_agent: user_agent(headers),
+        refresh: refresh.hash(),
+    };
+    match accounts.store.open_session(new).await {
+        Ok(true) => Ok((session, refresh)),
+        // Disabled or deleted while the password was being checked.
+        Ok(false) => Err(wrong_credentials()),
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(256).collect())
+}
+
+/// 200 with both tokens (RFC 6749 §5.1), never cached.
+pub(super) fn granted(
+    accounts: &Accounts,
+    user: &User,
+    session: &Session,
+    refresh: &RefreshToken,
+) -> Response {
+    let now: SystemTime = accounts.clock.now();
+    let keys = accounts.keys.load();
+    let body = serde_json::json!({
+        "access_token": accounts.access.issue(&keys, user, session, now),
+        "token_type": "Bearer",
+        "expires_in": accounts.access.expires_in(),
+        "refresh_token": refresh.reveal(),
+        "scope": session.scopes.to_string(),
+    });
+    let no_store = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ];
+    (no_store, axum::Json(body)).into_response()
+}

@@ -1,0 +1,69 @@
+//! `POST logout`: ends this session, or all of them.
+
+use std::sync::Arc;
+
+use axum::extract::Extension;
+use axum::extract::State;
+use axum::http::Request;
+use http::StatusCode;
+use http::header;
+use serde::Deserialize;
+
+use crate::account::Accounts;
+use crate::account::SignedIn;
+use crate::account::unavailable;
+use crate::endpoints::Json;
+use crate::endpoints::Refusal;
+use crate::gate::door::Origin;
+
+/// `{"all": true}`, or nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggingOut {
+    #[serde(default)]
+    all: bool,
+}
+
+/// The endpoint. The tokens of an ended session are refused at the very next request.
+///
+/// # Errors
+///
+/// 401, 503.
+pub async fn logout(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(origin): Extension<Origin>,
+    signed_in: SignedIn,
+    request: Request<axum::body::Body>,
+) -> Result<StatusCode, Refusal> {
+    let logging_out = body(request, &accounts).await?;
+    let now = accounts.clock.now();
+    let session = signed_in.identity.claims().session;
+    let ended = if logging_out.all {
+        accounts.store.end_sessions(signed_in.user, now).await
+    } else {
+        let ended = accounts.store.end_session(session, now).await;
+        ended.map(|_| Vec::new())
+    };
+    let ended = ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))?;
+    // The caller's own session in any case: committed, then buried, then answered.
+    accounts.bury(ended.into_iter().chain([session]), now);
+    tracing::info!(user.id = %signed_in.user, session.id = %session, all = logging_out.all, "signed out");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An empty body is the usual one and needs no content type.
+async fn body(
+    request: Request<axum::body::Body>,
+    accounts: &Arc<Accounts>,
+) -> Result<LoggingOut, Refusal> {
+    use axum::extract::FromRequest as _;
+
+    let says_something = request.headers().contains_key(header::CONTENT_TYPE)
+        || http_body::Body::size_hint(request.body()).exact() != Some(0);
+    if !says_something {
+        return Ok(LoggingOut::default());
+    }
+    Json::from_request(request, accounts)
+        .await
+        .map(|Json(body)| body)
+}

@@ -1,0 +1,104 @@
+//! `POST password`: a new one for the old one; every other session ends.
+
+use std::sync::Arc;
+
+use axum::extract::Extension;
+use axum::extract::State;
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::account::Accounts;
+use crate::account::SignedIn;
+use crate::account::busy;
+use crate::account::register::bad_fields;
+use crate::account::register::field;
+use crate::account::unavailable;
+use crate::authenticate::Reason;
+use crate::authenticate::Unauthenticated;
+use crate::domain::DisplayName;
+use crate::domain::EmailAddress;
+use crate::domain::Password;
+use crate::domain::Username;
+use crate::endpoints::Json;
+use crate::endpoints::Refusal;
+use crate::gate::door::Origin;
+use crate::password::Verdict;
+use crate::password::weakness;
+use crate::problem::Problem;
+use crate::store::Handle;
+use crate::store::UserError;
+
+/// The old and the new one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changing {
+    current_password: String,
+    new_password: String,
+}
+
+/// The endpoint. The caller's session goes on, all others end.
+///
+/// # Errors
+///
+/// 401, 403 where the current password is wrong, 422 where the new one is too weak, 503.
+pub async fn change(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(origin): Extension<Origin>,
+    signed_in: SignedIn,
+    Json(changing): Json<Changing>,
+) -> Result<StatusCode, Refusal> {
+    let refuse = |problem| Refusal::new(&origin, problem);
+    let gone = || {
+        let gone = Unauthenticated::Refused(Reason::AccountChanged);
+        Refusal::unauthenticated(&origin, gone)
+    };
+    let found = accounts
+        .store
+        .credentials(&Handle::Id(signed_in.user))
+        .await;
+    let (user, hash) = found
+        .map_err(|error| refuse(unavailable(&error)))?
+        .ok_or_else(gone)?;
+
+    let current = Password::new(changing.current_password);
+    let verdict = accounts.hasher.verify(current, Some(hash)).await;
+    if verdict.map_err(|_| refuse(busy()))? == Verdict::Differs {
+        let detail = "The current password is wrong.";
+        let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail);
+        return Err(refuse(problem));
+    }
+    let new = Password::new(changing.new_password);
+    let context: Vec<&str> = [
+        user.username.as_ref().map(Username::as_str),
+        user.email.as_ref().map(EmailAddress::as_str),
+        user.name.as_ref().map(DisplayName::as_str),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if let Some(why) = weakness(&new, &accounts.rules, &context) {
+        return Err(refuse(bad_fields(vec![field("new_password", why)])));
+    }
+
+    let hash = accounts
+        .hasher
+        .hash(new)
+        .await
+        .map_err(|_| refuse(busy()))?;
+    let now = accounts.clock.now();
+    let kept = signed_in.identity.claims().session;
+    let ended = accounts
+        .store
+        .change_password(user.id, hash, Some(kept), now)
+        .await
+        .map_err(|error| match error {
+            UserError::Unavailable(error) => refuse(unavailable(&error)),
+            UserError::NotFound
+            | UserError::UsernameTaken
+            | UserError::EmailTaken
+            | UserError::Nameless => gone(),
+        })?;
+    tracing::info!(user.id = %user.id, sessions.ended = ended.len(), "the password was changed");
+    accounts.bury(ended, now);
+    Ok(StatusCode::NO_CONTENT)
+}
