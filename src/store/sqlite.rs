@@ -80,6 +80,7 @@ impl Store {
                     MigrateError::VersionMissing(_) => {
                         "a newer version of portcullis made it".to_owned()
                     }
+                    MigrateError::Execute(error) => error.to_string(),
                     other => other.to_string(),
                 },
             })
@@ -96,7 +97,7 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
 
-        let writer = pool(1).connect_with(writing).await?;
+        let writer = connect_writer(&writing).await?;
         migrate(&writer).await?;
         let reader = pool(READERS).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, reader })
@@ -153,6 +154,27 @@ fn pool(connections: u32) -> SqlitePoolOptions {
             let usable = !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
         })
+}
+
+/// Where two processes make the database at once, one may find it locked while the other turns it
+/// to WAL: the one place where SQLite does not wait by itself.
+async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    const SQLITE_BUSY: &str = "5";
+    let connecting = async {
+        loop {
+            match pool(1).connect_with(options.clone()).await {
+                Err(sqlx::Error::Database(error))
+                    if error.code().as_deref() == Some(SQLITE_BUSY) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => return done,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, connecting)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// One transaction around everything, so that two processes that start at once take turns.
