@@ -5,6 +5,8 @@
 //! outside this room knows which database it is. It must never see a password or a token, only
 //! their hashes, and never a signing key that is not sealed.
 
+#[cfg(test)]
+mod contract;
 mod sqlite;
 
 use std::net::IpAddr;
@@ -13,9 +15,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use sqlx::SqlitePool;
+
+use crate::config::Algorithm;
 use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
+use crate::domain::Malformed;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
 use crate::domain::Scopes;
@@ -31,9 +37,13 @@ use crate::domain::Username;
 pub const CHANGES_KEPT: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// The accounts' database. Cheap to clone.
+///
+/// One connection writes, so that writers queue here instead of failing on SQLite's lock; a few
+/// others only read, and are never held up by the one that writes.
 #[derive(Clone, Debug)]
 pub struct Store {
-    sqlite: sqlite::Sqlite,
+    writer: SqlitePool,
+    reader: SqlitePool,
 }
 
 /// Why a database could not be opened; each says what to do about it.
@@ -75,7 +85,7 @@ pub enum OpenError {
 /// The store did not do it: locked, full, gone. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
-pub struct Unavailable(#[from] pub(crate) sqlx::Error);
+pub struct Unavailable(#[from] sqlx::Error);
 
 /// How to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +131,12 @@ pub enum UserError {
     Unavailable(#[from] Unavailable),
 }
 
+impl From<sqlx::Error> for UserError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(Unavailable(error))
+    }
+}
+
 /// How an account is named by a person: at sign-in or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handle {
@@ -138,7 +154,7 @@ impl Handle {
     /// # Errors
     ///
     /// Where it can be none of the three.
-    pub fn parse(text: &str) -> Result<Self, crate::domain::Malformed> {
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
         if text.contains('@') {
             return EmailAddress::parse(text).map(Self::Email);
         }
@@ -235,7 +251,7 @@ pub enum Change {
 /// Changes in their order, and where to go on reading.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// In order.
+    /// In order; not all of them at once, so read on until there are none.
     pub changes: Vec<(Change, SystemTime)>,
     /// Pass this to [`Store::changes_after`] next time.
     pub position: i64,
@@ -269,7 +285,7 @@ pub struct StoredKey {
     /// What it is for.
     pub purpose: KeyPurpose,
     /// `ES256` or `EdDSA`.
-    pub algorithm: crate::config::Algorithm,
+    pub algorithm: Algorithm,
     /// Where it is in its life.
     pub state: KeyState,
     /// PKCS #8, sealed under the store's key.
@@ -278,117 +294,4 @@ pub struct StoredKey {
     pub created_at: SystemTime,
     /// When it ceased to sign.
     pub retired_at: Option<SystemTime>,
-}
-
-impl Store {
-    /// Opens the SQLite file, makes it with mode 0600 where asked, and brings its schema up to date.
-    pub async fn open(path: &Path, how: Open) -> Result<Self, OpenError> {
-        todo!()
-    }
-
-    /// The account's sign-in record: the account and its hash.
-    pub async fn credentials(
-        &self,
-        handle: &Handle,
-    ) -> Result<Option<(User, PasswordHash)>, Unavailable> {
-        todo!()
-    }
-    /// One account.
-    pub async fn user(&self, handle: &Handle) -> Result<Option<User>, Unavailable> {
-        todo!()
-    }
-    /// All accounts, oldest first.
-    pub async fn users(&self) -> Result<Vec<User>, Unavailable> {
-        todo!()
-    }
-    /// Makes an account.
-    pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> {
-        todo!()
-    }
-    /// Changes an account; its version grows, and disabling ends its sessions.
-    pub async fn change_user(
-        &self,
-        id: UserId,
-        change: UserChange,
-        now: SystemTime,
-    ) -> Result<User, UserError> {
-        todo!()
-    }
-    /// Deletes an account with its sessions; its username stays taken for ever.
-    pub async fn delete_user(&self, id: UserId, now: SystemTime) -> Result<(), UserError> {
-        todo!()
-    }
-    /// Sets a new password and ends every session but `keep`. Returns the ended ones.
-    pub async fn change_password(
-        &self,
-        id: UserId,
-        hash: PasswordHash,
-        keep: Option<SessionId>,
-        now: SystemTime,
-    ) -> Result<Vec<SessionId>, UserError> {
-        todo!()
-    }
-    /// Replaces a hash by one of the same password under today's parameters; only if it still is `old`.
-    pub async fn rehash_password(
-        &self,
-        id: UserId,
-        old: &PasswordHash,
-        new: PasswordHash,
-    ) -> Result<(), Unavailable> {
-        todo!()
-    }
-
-    /// Opens a session; `false` where the account was disabled or deleted meanwhile.
-    pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> {
-        todo!()
-    }
-    /// Spends a refresh token.
-    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> {
-        todo!()
-    }
-    /// Ends one session; `false` where it had ended before or never was.
-    pub async fn end_session(
-        &self,
-        session: SessionId,
-        now: SystemTime,
-    ) -> Result<bool, Unavailable> {
-        todo!()
-    }
-    /// Ends all sessions of a user. Returns the ended ones.
-    pub async fn end_sessions(
-        &self,
-        user: UserId,
-        now: SystemTime,
-    ) -> Result<Vec<SessionId>, Unavailable> {
-        todo!()
-    }
-
-    /// All signing keys.
-    pub async fn keys(&self) -> Result<Vec<StoredKey>, Unavailable> {
-        todo!()
-    }
-    /// Puts `keys` in the place of all keys there are, if those still are `expected` (by kid and
-    /// state): `false` where somebody else was faster.
-    pub async fn replace_keys(
-        &self,
-        expected: &[StoredKey],
-        keys: &[StoredKey],
-        now: SystemTime,
-    ) -> Result<bool, Unavailable> {
-        todo!()
-    }
-
-    /// The sealed value by which a wrong store key is known, made from `candidate` where there is none yet.
-    pub async fn key_check(&self, candidate: &[u8]) -> Result<Vec<u8>, Unavailable> {
-        todo!()
-    }
-
-    /// Changes after a position; `0` for all that are kept.
-    pub async fn changes_after(&self, position: i64) -> Result<Changes, Unavailable> {
-        todo!()
-    }
-    /// Forgets changes older than [`CHANGES_KEPT`] and sessions that ended or expired before that.
-    pub async fn prune(&self, now: SystemTime) -> Result<(), Unavailable> {
-        todo!()
-    }
 }

@@ -1,2 +1,252 @@
-#[derive(Clone, Debug)]
-pub(super) struct Sqlite;
+//! The store on an SQLite file: opening it, and what its queries share.
+//!
+//! In WAL mode with `synchronous = FULL` a commit is on the disk before it is answered. A write
+//! begins with `BEGIN IMMEDIATE`: it takes its turn at once and never finds half-way that somebody
+//! else wrote, which SQLite would refuse whatever the timeout. A future that is dropped before its
+//! commit is rolled back. Errors from here carry the names of columns, never their values.
+
+mod changes;
+mod keys;
+mod sessions;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use sqlx::Connection;
+use sqlx::Row;
+use sqlx::SqlSafeStr;
+use sqlx::Sqlite;
+use sqlx::SqlitePool;
+use sqlx::Transaction;
+use sqlx::migrate::MigrateError;
+use sqlx::migrate::Migration;
+use sqlx::migrate::MigrationType;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::SqliteJournalMode;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::SqliteSynchronous;
+use uuid::Uuid;
+
+use crate::store::Open;
+use crate::store::OpenError;
+use crate::store::Store;
+
+/// How long a write waits for another process, and a query for a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+const READERS: u32 = 4;
+
+impl Store {
+    /// Opens the SQLite file, makes it with mode 0600 where asked (and its folder with 0700), and
+    /// brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what to do about each.
+    pub async fn open(path: &Path, how: Open) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        if how == Open::Create {
+            create(path).map_err(failed)?;
+        }
+        match fs::metadata(path) {
+            Ok(file) => refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Absent(path.to_owned()));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        Self::connect(path)
+            .await
+            .map_err(|error| OpenError::Unusable {
+                path: path.to_owned(),
+                reason: match error {
+                    MigrateError::VersionMissing(_) => {
+                        "a newer version of portcullis made it".to_owned()
+                    }
+                    MigrateError::Execute(error) => error.to_string(),
+                    other => other.to_string(),
+                },
+            })
+    }
+
+    async fn connect(path: &Path) -> Result<Self, MigrateError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let writing = options
+            .clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+
+        let writer = connect_writer(&writing).await?;
+        migrate(&writer).await?;
+        let reader = pool(READERS).connect_with(options.read_only(true)).await?;
+        Ok(Self { writer, reader })
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+}
+
+/// Makes the file itself, because SQLite would make it readable to everybody; its companions
+/// (`-wal`, `-shm`) get the mode that it has.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn refuse_foreign(path: &Path, owner: u32, caller: u32) -> Result<(), OpenError> {
+    if owner == caller {
+        Ok(())
+    } else {
+        Err(OpenError::ForeignOwner {
+            path: path.to_owned(),
+            owner,
+            caller,
+        })
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        // The last connection to close would remove the WAL that the readers need.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // Where the disk is full SQLite rolls back by itself, and sqlx goes on believing in the
+        // transaction: such a connection would refuse every later one.
+        .test_before_acquire(true)
+        .before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        })
+}
+
+/// Where two processes make the database at once, one may find it locked while the other turns it
+/// to WAL: the one place where SQLite does not wait by itself.
+async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    const SQLITE_BUSY: &str = "5";
+    let connecting = async {
+        loop {
+            match pool(1).connect_with(options.clone()).await {
+                Err(sqlx::Error::Database(error))
+                    if error.code().as_deref() == Some(SQLITE_BUSY) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => return done,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, connecting)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// One transaction around everything, so that two processes that start at once take turns.
+async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
+    let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
+        Migration::new(
+            *version,
+            (*description).into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    });
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    // `run` would do the same, but its future is not `Send` where a caller spawns it.
+    Migrator::with_migrations(migrations.collect())
+        .run_direct(None, &mut *transaction, false)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Never edit one that was released: its checksum is in every database.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "accounts, sessions, keys",
+    include_str!("migrations/sqlite/0001_accounts_sessions_keys.sql"),
+)];
+
+fn blob(id: Uuid) -> Vec<u8> {
+    id.into_bytes().to_vec()
+}
+
+fn uuid(row: &SqliteRow, column: &str) -> Result<Uuid, sqlx::Error> {
+    Uuid::from_slice(row.try_get(column)?).map_err(|error| undecodable(column, error))
+}
+
+fn millis(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<SystemTime, sqlx::Error> {
+    let millis: i64 = row.try_get(column)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs()))
+}
+
+/// Text through the same gate that it came in by.
+fn parsed<T, E: Error + Send + Sync + 'static>(
+    row: &SqliteRow,
+    column: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, sqlx::Error> {
+    parse(row.try_get(column)?).map_err(|error| undecodable(column, error))
+}
+
+fn parsed_if_any<T, E: Error + Send + Sync + 'static>(
+    row: &SqliteRow,
+    column: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, sqlx::Error> {
+    row.try_get::<Option<&str>, _>(column)?
+        .map(parse)
+        .transpose()
+        .map_err(|error| undecodable(column, error))
+}
+
+fn undecodable(column: &str, error: impl Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    }
+}

@@ -1,0 +1,207 @@
+//! Sessions and their refresh tokens.
+
+use std::net::IpAddr;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use sqlx::Row;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::domain::ClientId;
+use crate::domain::Scopes;
+use crate::domain::Session;
+use crate::domain::SessionId;
+use crate::domain::UserId;
+use crate::store::Change;
+use crate::store::Handle;
+use crate::store::NewSession;
+use crate::store::Rotated;
+use crate::store::Rotation;
+use crate::store::Store;
+use crate::store::Unavailable;
+use crate::store::sqlite::blob;
+use crate::store::sqlite::changes::record;
+use crate::store::sqlite::millis;
+use crate::store::sqlite::parsed;
+use crate::store::sqlite::time;
+use crate::store::sqlite::users;
+use crate::store::sqlite::uuid;
+
+impl Store {
+    /// Opens a session; `false` where the account was disabled or deleted meanwhile.
+    pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> {
+        let mut transaction = self.write().await?;
+        let opened = sqlx::query(
+            "INSERT INTO sessions (id, user_id, client, scopes, authenticated_at, expires_at, \
+             address, user_agent, refresh_current, last_seen_at) \
+             SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users WHERE id = $2 AND NOT disabled",
+        )
+        .bind(blob(new.id.uuid()))
+        .bind(blob(new.user.uuid()))
+        .bind(new.client.as_str())
+        .bind(new.scopes.to_string())
+        .bind(millis(new.authenticated_at))
+        .bind(millis(new.expires_at))
+        .bind(new.address.to_string())
+        .bind(&new.user_agent)
+        .bind(new.refresh.as_bytes().as_slice())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(opened.rows_affected() == 1)
+    }
+
+    /// Spends a refresh token (RFC 9700 §4.14.2).
+    ///
+    /// A spent token is answered with its successor again within the grace, and only while that
+    /// successor is unused: after that its return means that two parties hold it.
+    pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> {
+        let mut transaction = self.write().await?;
+        let id = blob(rotation.session.uuid());
+        let row = sqlx::query("SELECT * FROM sessions WHERE id = $1 AND ended_at IS NULL")
+            .bind(&id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(row) = row else {
+            return Ok(Rotated::Dead);
+        };
+        let session = session_from(&row)?;
+        let user = users::find(&mut transaction, &Handle::Id(session.user)).await?;
+        let user = users::user_from(&user.ok_or(sqlx::Error::RowNotFound)?)?;
+        if session.expires_at <= rotation.now || user.disabled {
+            return Ok(Rotated::Dead);
+        }
+        match Presented::judge(&row, &rotation)? {
+            Presented::Current => {
+                sqlx::query(
+                    "UPDATE sessions SET refresh_previous = refresh_current, refresh_current = $2, \
+                     rotated_at = $3, last_seen_at = $3 WHERE id = $1",
+                )
+                .bind(&id)
+                .bind(rotation.successor.as_bytes().as_slice())
+                .bind(millis(rotation.now))
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(Rotated::Current(user, session))
+            }
+            Presented::SpentJustNow => Ok(Rotated::Current(user, session)),
+            Presented::Reused => {
+                end(&mut transaction, rotation.session, rotation.now).await?;
+                transaction.commit().await?;
+                Ok(Rotated::Reused)
+            }
+        }
+    }
+
+    /// Ends one session; `false` where it had ended before or never was.
+    pub async fn end_session(
+        &self,
+        session: SessionId,
+        now: SystemTime,
+    ) -> Result<bool, Unavailable> {
+        let mut transaction = self.write().await?;
+        let ended = end(&mut transaction, session, now).await?;
+        transaction.commit().await?;
+        Ok(ended)
+    }
+
+    /// Ends all sessions of a user. Returns the ended ones.
+    pub async fn end_sessions(
+        &self,
+        user: UserId,
+        now: SystemTime,
+    ) -> Result<Vec<SessionId>, Unavailable> {
+        let mut transaction = self.write().await?;
+        let ended = end_all(&mut transaction, user, None, now).await?;
+        transaction.commit().await?;
+        Ok(ended)
+    }
+}
+
+/// Ends a user's sessions, but for one that is kept, and records each.
+pub(super) async fn end_all(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    keep: Option<SessionId>,
+    now: SystemTime,
+) -> Result<Vec<SessionId>, sqlx::Error> {
+    let rows = sqlx::query(
+        "UPDATE sessions SET ended_at = $3 \
+         WHERE user_id = $1 AND ended_at IS NULL AND id IS NOT $2 RETURNING id",
+    )
+    .bind(blob(user.uuid()))
+    .bind(keep.map(SessionId::uuid).map(blob))
+    .bind(millis(now))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut ended = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let session = SessionId::new(uuid(row, "id")?);
+        record(connection, Change::SessionEnded(session), now).await?;
+        ended.push(session);
+    }
+    Ok(ended)
+}
+
+async fn end(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    now: SystemTime,
+) -> Result<bool, sqlx::Error> {
+    let ended = sqlx::query("UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL")
+        .bind(blob(session.uuid()))
+        .bind(millis(now))
+        .execute(&mut *connection)
+        .await?;
+    if ended.rows_affected() == 0 {
+        return Ok(false);
+    }
+    record(connection, Change::SessionEnded(session), now).await?;
+    Ok(true)
+}
+
+/// What a refresh token that once was ours is now.
+enum Presented {
+    Current,
+    SpentJustNow,
+    Reused,
+}
+
+impl Presented {
+    fn judge(row: &SqliteRow, rotation: &Rotation) -> Result<Self, sqlx::Error> {
+        let current: &[u8] = row.try_get("refresh_current")?;
+        let previous: Option<&[u8]> = row.try_get("refresh_previous")?;
+        let rotated_at: Option<i64> = row.try_get("rotated_at")?;
+
+        let presented = rotation.presented.as_bytes().as_slice();
+        let successor = rotation.successor.as_bytes().as_slice();
+        let in_grace = rotated_at.is_some_and(|rotated_at| {
+            millis(rotation.now).saturating_sub(rotated_at) <= whole_millis(rotation.grace)
+        });
+        Ok(if current == presented {
+            Self::Current
+        } else if previous == Some(presented) && current == successor && in_grace {
+            Self::SpentJustNow
+        } else {
+            Self::Reused
+        })
+    }
+}
+
+fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
+    Ok(Session {
+        id: SessionId::new(uuid(row, "id")?),
+        user: UserId::new(uuid(row, "user_id")?),
+        client: parsed(row, "client", ClientId::parse)?,
+        scopes: parsed(row, "scopes", Scopes::parse)?,
+        authenticated_at: time(row, "authenticated_at")?,
+        expires_at: time(row, "expires_at")?,
+        address: parsed(row, "address", str::parse::<IpAddr>)?,
+    })
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,266 @@
+//! What is peculiar to a database that is a file.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::domain::PasswordHash;
+use crate::domain::Username;
+use crate::store::NewUser;
+use crate::store::Unavailable;
+use crate::store::UserError;
+
+impl Store {
+    /// An empty store; it lives as long as its folder.
+    pub(crate) async fn for_test() -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Self::open(&folder.path().join("test.db"), Open::Create).await;
+        (store.unwrap(), folder)
+    }
+}
+
+fn named(name: &str) -> NewUser {
+    NewUser {
+        username: Some(Username::parse(name).unwrap()),
+        email: None,
+        name: None,
+        roles: Vec::new(),
+        password: PasswordHash::new("$argon2id$very-secret".to_owned()),
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made/here/test.db");
+    let store = Store::open(&path, Open::Create).await.unwrap();
+    store
+        .create_user(named("alice"), SystemTime::UNIX_EPOCH)
+        .await
+        .unwrap();
+
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    for file in ["test.db", "test.db-wal", "test.db-shm"] {
+        assert_eq!(mode(&path.with_file_name(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = Store::open(&path, Open::Create).await.unwrap();
+    store
+        .create_user(named("alice"), SystemTime::UNIX_EPOCH)
+        .await
+        .unwrap();
+    let again = Store::open(&path, Open::Existing).await.unwrap();
+    assert_eq!(again.users().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_commit_is_synced_before_it_is_answered() {
+    let (store, _folder) = Store::for_test().await;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    const FULL: i64 = 2;
+    assert_eq!((mode.as_str(), synchronous), ("wal", FULL));
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let (store, _folder) = Store::for_test().await;
+    let refused = sqlx::query("DELETE FROM users")
+        .execute(&store.reader)
+        .await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn each_obstacle_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent.db");
+    let refused = Store::open(&absent, Open::Existing).await;
+    assert!(matches!(refused, Err(OpenError::Absent(_))));
+    assert!(!absent.exists());
+
+    let other = folder.path().join("other.db");
+    fs::write(
+        &other,
+        "this is a letter, not a database, and long enough to be read as one",
+    )
+    .unwrap();
+    let refused = Store::open(&other, Open::Existing).await;
+    assert!(matches!(refused, Err(OpenError::Unusable { .. })));
+
+    let refused = Store::open(&other.join("below.db"), Open::Create).await;
+    assert!(matches!(refused, Err(OpenError::Io { .. })));
+
+    assert!(refuse_foreign(&absent, 7, 7).is_ok());
+    let refused = refuse_foreign(&absent, 7, 0);
+    assert!(matches!(
+        refused,
+        Err(OpenError::ForeignOwner {
+            owner: 7,
+            caller: 0,
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = Store::open(&path, Open::Create).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET version = 999")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let refused = Store::open(&path, Open::Existing).await.unwrap_err();
+    assert!(refused.to_string().contains("newer version"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_may_make_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let mut opening = JoinSet::new();
+    for _ in 0..8 {
+        let path = path.clone();
+        opening.spawn(async move { Store::open(&path, Open::Create).await });
+    }
+    for store in opening.join_all().await {
+        store.unwrap();
+    }
+}
+
+// SECURITY 50
+#[tokio::test]
+async fn a_locked_database_is_an_outage_and_passes() {
+    let (store, folder) = Store::for_test().await;
+    let neighbour = Store::open(&folder.path().join("test.db"), Open::Existing)
+        .await
+        .unwrap();
+    let lock = neighbour.write().await.unwrap();
+    sqlx::query("PRAGMA busy_timeout = 0")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+
+    let refused = store
+        .create_user(named("alice"), SystemTime::UNIX_EPOCH)
+        .await;
+    assert!(matches!(refused, Err(UserError::Unavailable(_))));
+    assert!(store.users().await.is_ok(), "reading goes on");
+
+    drop(lock);
+    sqlx::query("PRAGMA busy_timeout = 3000")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let made = store
+        .create_user(named("alice"), SystemTime::UNIX_EPOCH)
+        .await;
+    assert!(made.is_ok());
+}
+
+// SECURITY 50
+#[tokio::test]
+async fn a_full_disk_is_an_outage_and_passes() {
+    let (store, _folder) = Store::for_test().await;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    assert!(pages > 1);
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+
+    let mut failures = 0;
+    for index in 0..300 {
+        let made = store
+            .create_user(named(&format!("user{index}")), SystemTime::UNIX_EPOCH)
+            .await;
+        failures += usize::from(made.is_err());
+    }
+    let kept = store.users().await.unwrap().len();
+    assert_eq!(kept + failures, 300, "nothing was half-done");
+    assert!(failures > 0);
+
+    // Whoever makes room does it outside; here the limit is lifted on whatever connection is there.
+    sqlx::query("PRAGMA max_page_count = 1000000")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let made = store
+        .create_user(named("later"), SystemTime::UNIX_EPOCH)
+        .await;
+    assert!(made.is_ok(), "without a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_future_leaves_nothing_half_done() {
+    let (store, _folder) = Store::for_test().await;
+    for index in 0..200 {
+        let store = store.clone();
+        let registering = tokio::spawn(async move {
+            store
+                .create_user(named(&format!("user{index}")), SystemTime::UNIX_EPOCH)
+                .await
+        });
+        for _ in 0..index {
+            tokio::task::yield_now().await;
+        }
+        registering.abort();
+        let _ = registering.await;
+    }
+    store
+        .create_user(named("last"), SystemTime::UNIX_EPOCH)
+        .await
+        .unwrap();
+
+    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+        .fetch_one(&store.reader)
+        .await
+        .unwrap();
+    let names: i64 = sqlx::query_scalar("SELECT count(*) FROM usernames")
+        .fetch_one(&store.reader)
+        .await
+        .unwrap();
+    assert_eq!(users, names);
+}
+
+#[tokio::test]
+async fn errors_never_carry_values() {
+    let (store, _folder) = Store::for_test().await;
+    store
+        .create_user(named("alice"), SystemTime::UNIX_EPOCH)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE users SET username = 'not a name', password = '$argon2id$very-secret'")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let error: Unavailable = store.users().await.unwrap_err();
+    let said = format!("{error} {error:?}");
+    assert!(said.contains("username"), "{said}");
+    assert!(
+        !said.contains("not a name") && !said.contains("secret"),
+        "{said}"
+    );
+}
