@@ -5,6 +5,7 @@
 //! bind a port or make a file.
 
 mod check;
+mod patterns;
 mod reader;
 mod secrets;
 mod values;
@@ -29,6 +30,8 @@ use crate::domain::Scope;
 use crate::domain::Scopes;
 
 pub use check::Loaded;
+pub use check::OWN_ENDPOINTS;
+pub use check::WELL_KNOWN;
 pub use values::Rate;
 
 /// The whole file, checked.
@@ -482,6 +485,15 @@ pub enum HostPattern {
     Wildcard(String),
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
 /// A path a route answers for: whole percent-decoded segments; none means `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPrefix(pub Vec<String>);
@@ -491,7 +503,9 @@ impl fmt::Display for PathPrefix {
         if self.0.is_empty() {
             return f.write_str("/");
         }
-        self.0.iter().try_for_each(|segment| write!(f, "/{segment}"))
+        self.0
+            .iter()
+            .try_for_each(|segment| write!(f, "/{segment}"))
     }
 }
 
@@ -528,6 +542,17 @@ pub enum LimitBy {
     Address,
     /// `"route"`: everybody together.
     Route,
+}
+
+impl fmt::Display for LimitBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Client => "client",
+            Self::Address => "address",
+            Self::Route => "route",
+        })
+    }
 }
 
 /// `cors` of a route.

@@ -1,0 +1,193 @@
+//! What is only wrong, or odd, when several tables are looked at together.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use crate::config::Auth;
+use crate::config::Clients;
+use crate::config::Config;
+use crate::config::HostPattern;
+use crate::config::ListenerKind;
+use crate::config::PathPrefix;
+use crate::config::Registration;
+use crate::config::Route;
+use crate::config::patterns;
+use crate::config::reader::Report;
+use crate::config::values;
+
+/// The gateway's own endpoints under its prefix.
+pub const OWN_ENDPOINTS: [&str; 7] = [
+    "register",
+    "login",
+    "refresh",
+    "logout",
+    "me",
+    "password",
+    "openapi.json",
+];
+
+/// The gateway's own documents, at the root whatever the prefix.
+pub const WELL_KNOWN: [&str; 3] = [
+    "/.well-known/jwks.json",
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+];
+
+pub(super) fn find(config: &Config, report: &Report<'_>) {
+    shared_addresses(config, report);
+    ties(config, report);
+    shadowed_routes(config, report);
+    allowed_aliases(config, report);
+    odd_listeners(config, report);
+    odd_routes(config, report);
+}
+
+fn shared_addresses(config: &Config, report: &Report<'_>) {
+    let mut seen: HashSet<_> = config.admin.into_iter().collect();
+    for listener in &config.listeners {
+        let address = listener.address;
+        if address.port() != 0 && !seen.insert(address) {
+            report.problem_at(listener.position, format!("{address} is listened on twice"));
+        }
+    }
+}
+
+/// Two routes that a request could not choose between.
+fn ties(config: &Config, report: &Report<'_>) {
+    let mut seen: HashMap<(Option<&HostPattern>, &PathPrefix), Vec<&Route>> = HashMap::new();
+    for route in &config.routes {
+        let hosts: Vec<_> = match route.hosts.as_slice() {
+            [] => vec![None],
+            hosts => hosts.iter().map(Some).collect(),
+        };
+        for host in hosts {
+            for path in &route.paths {
+                let others = seen.entry((host, path)).or_default();
+                if let Some(other) = others.iter().find(|other| share_a_method(route, other)) {
+                    report.problem_at(
+                        route.position,
+                        format!(
+                            "route `{}` answers for the same host, path ({path}) and method as \
+                         route `{}` on line {}",
+                            route.name, other.name, other.position.line,
+                        ),
+                    );
+                }
+                others.push(route);
+            }
+        }
+    }
+}
+
+fn share_a_method(one: &Route, other: &Route) -> bool {
+    match (&one.methods, &other.methods) {
+        (Some(one), Some(other)) => one.iter().any(|method| other.contains(method)),
+        _ => true,
+    }
+}
+
+/// Own endpoints win on every host, so that no route can take a password for itself.
+fn shadowed_routes(config: &Config, report: &Report<'_>) {
+    let prefix = &config.gateway.prefix;
+    let at_root: Vec<_> = OWN_ENDPOINTS
+        .iter()
+        .map(|name| format!("/{name}"))
+        .collect();
+    let exact = WELL_KNOWN.into_iter().chain(
+        at_root
+            .iter()
+            .map(String::as_str)
+            .filter(|_| prefix.is_empty()),
+    );
+    let exact: Vec<_> = exact.filter_map(|path| patterns::path(path).ok()).collect();
+    let below = patterns::path(prefix).ok();
+    for route in &config.routes {
+        let own = |path: &&PathPrefix| {
+            exact.contains(path) || below.as_ref().is_some_and(|own| path.0.starts_with(&own.0))
+        };
+        for path in route.paths.iter().filter(own) {
+            report.problem_at(
+                route.position,
+                format!(
+                    "route `{}` is never reached: {path} belongs to the gateway itself; \
+                 choose another path or another `prefix` in [gateway]",
+                    route.name,
+                ),
+            );
+        }
+    }
+}
+
+// SECURITY 13
+fn allowed_aliases(config: &Config, report: &Report<'_>) {
+    let identity: HashSet<_> = config
+        .routes
+        .iter()
+        .flat_map(|route| route.identity.names())
+        .map(|name| values::fold(name.as_str()))
+        .collect();
+    for route in &config.routes {
+        for name in &route.allow_headers {
+            if identity.contains(&values::fold(name.as_str())) {
+                report.problem_at(
+                    route.position,
+                    format!(
+                        "route `{}` lets {name} through `allow_headers`, which apps could take for \
+                     a header that says who is calling",
+                        route.name,
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn odd_listeners(config: &Config, report: &Report<'_>) {
+    for listener in &config.listeners {
+        let strangers = !listener.address.ip().is_loopback();
+        if listener.kind == ListenerKind::Plain
+            && strangers
+            && config.gateway.trusted_proxies.is_empty()
+        {
+            report.warning_at(listener.position, format!(
+                "{} speaks plain HTTP to loopback and `trusted_proxies` only, and there are none; \
+                 name the balancer there",
+                listener.address,
+            ));
+        }
+    }
+}
+
+fn odd_routes(config: &Config, report: &Report<'_>) {
+    let open = config.accounts.registration == Registration::Open;
+    for route in &config.routes {
+        let name = &route.name;
+        let warn = |message| report.warning_at(route.position, message);
+        if route.auth == Auth::None {
+            warn(format!(
+                "route `{name}` is public: nobody is asked who they are"
+            ));
+        }
+        if route.auth == Auth::Required && route.roles.is_empty() && open {
+            warn(format!(
+                "route `{name}` asks for no role and registration is open: whoever registers \
+                 may pass"
+            ));
+        }
+        if !route.scopes.is_subset_of(&config.accounts.login_scopes)
+            && route.clients == Clients::None
+        {
+            warn(format!(
+                "nobody can pass route `{name}`: `login_scopes` in [accounts] has not all of \
+                 its scopes ({})",
+                route.scopes,
+            ));
+        }
+        if route.auth == Auth::Required && route.forward_authorization {
+            warn(format!(
+                "nobody can pass route `{name}`: `authorization` is left to the app, and this \
+                 version knows callers by nothing else"
+            ));
+        }
+    }
+}

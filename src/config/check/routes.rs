@@ -1,0 +1,299 @@
+//! `[defaults]`, `[routes.NAME]` and `[routes.NAME.paths."/path"]`, each made whole.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+use http::Method;
+
+use crate::config::Auth;
+use crate::config::Clients;
+use crate::config::Cors;
+use crate::config::IdentityHeaders;
+use crate::config::LimitBy;
+use crate::config::PathOddities;
+use crate::config::PathPrefix;
+use crate::config::Route;
+use crate::config::RouteLimit;
+use crate::config::Target;
+use crate::config::check::identity;
+use crate::config::check::upstreams::Upstreams;
+use crate::config::patterns;
+use crate::config::reader::Table;
+use crate::config::reader::Value;
+use crate::config::values;
+use crate::domain::ClientId;
+use crate::domain::Malformed;
+use crate::domain::Role;
+use crate::domain::Scope;
+use crate::domain::Scopes;
+
+/// Every route and sub-path in the file's order.
+pub(super) fn routes(
+    root: &Table<'_>,
+    upstreams: &mut Upstreams,
+    headers: &IdentityHeaders,
+) -> Vec<Route> {
+    root.table("defaults", |defaults| {
+        // Read once for itself: what is wrong there is wrong even if every route says otherwise.
+        let paths = defaults.distinct("path", patterns::path);
+        route(defaults, "defaults", paths, upstreams, headers);
+
+        let values = root.entries("routes").into_iter();
+        values
+            .flat_map(|value| route_and_paths(value, defaults, upstreams, headers))
+            .collect()
+    })
+}
+
+/// The name of a route or upstream: a label in logs and metrics, and part of tokens.
+pub(super) fn name(text: &str) -> Result<(), Malformed> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err(Malformed(
+            "a name has 1 to 64 ASCII letters, digits, '-', '_' or '.'",
+        ))
+    }
+}
+
+fn route_and_paths<'a>(
+    value: Value<'a>,
+    defaults: &Table<'a>,
+    upstreams: &mut Upstreams,
+    headers: &IdentityHeaders,
+) -> Vec<Route> {
+    if let Err(error) = name(value.name()) {
+        value.problem(error);
+    }
+    let routes = value.table_over(defaults, |table| {
+        table.required("path", "\"/notes\"");
+        table.required("upstream", "\"http://127.0.0.1:5000\"");
+        let paths = table.distinct("path", patterns::path);
+        let whole = route(table, value.name(), paths, upstreams, headers);
+
+        let mut routes = Vec::new();
+        for sub in table.entries("paths") {
+            let path = match patterns::path(sub.name()) {
+                Ok(path) => path,
+                Err(error) => {
+                    sub.problem(error);
+                    continue;
+                }
+            };
+            if !whole.paths.iter().any(|above| path.0.starts_with(&above.0)) {
+                sub.warning(format!(
+                    "it does not lie below a path of route `{}`",
+                    whole.name
+                ));
+            }
+            let label = format!("{} {}", value.name(), sub.name());
+            let part = |table: &Table<'a>| route(table, &label, vec![path], upstreams, headers);
+            routes.extend(sub.table_over(table, part));
+        }
+        routes.insert(0, whole);
+        routes
+    });
+    routes.unwrap_or_default()
+}
+
+fn route(
+    table: &Table<'_>,
+    name: &str,
+    paths: Vec<PathPrefix>,
+    upstreams: &mut Upstreams,
+    headers: &IdentityHeaders,
+) -> Route {
+    table.later(&[
+        "rewrite",
+        "addresses",
+        "users",
+        "request_headers",
+        "response_headers",
+        "host_header",
+        "audience",
+        "max_age",
+        "amr",
+    ]);
+    // Both answer 401 as long as there is no sign-in page.
+    let unauthenticated = [("auto", Some(())), ("401", Some(())), ("redirect", None)];
+    table.choice("on_unauthenticated", &unauthenticated, ());
+
+    let auth = table.choice(
+        "auth",
+        &[
+            ("required", Some(Auth::Required)),
+            ("optional", Some(Auth::Optional)),
+            ("none", Some(Auth::None)),
+        ],
+        Auth::Required,
+    );
+    let scopes: Scopes = table.list("scopes", Scope::parse).into_iter().collect();
+    let roles = table.list("roles", Role::parse);
+    let clients = table.get("clients").map(clients).unwrap_or_default();
+    let asks = [
+        ("scopes", !scopes.is_empty()),
+        ("roles", !roles.is_empty()),
+        ("clients", clients != Clients::None),
+    ];
+    for (key, _) in asks
+        .into_iter()
+        .filter(|(_, asks)| *asks && auth != Auth::Required)
+    {
+        if let Some(value) = table.get("auth") {
+            value.problem(format!(
+                "this route has `{key}`, so it must be \"required\"; or write {key} = []"
+            ));
+        }
+    }
+
+    Route {
+        name: Arc::from(name),
+        hosts: table.distinct("host", patterns::host),
+        paths,
+        methods: methods(table),
+        target: table
+            .get("upstream")
+            .and_then(|value| upstreams.target(value))
+            .unwrap_or(Target::Echo),
+        auth,
+        scopes,
+        roles,
+        clients,
+        limits: limits(table),
+        cors: table
+            .get("cors")
+            .and_then(|value| value.table(cors).flatten()),
+        identity: table
+            .get("identity")
+            .and_then(|value| value.table(|table| identity::renamed(table, headers)))
+            .unwrap_or_else(|| headers.clone()),
+        strip_prefix: table.boolean("strip_prefix", false),
+        forward_authorization: table.choice(
+            "authorization",
+            &[("strip", Some(false)), ("forward", Some(true))],
+            false,
+        ),
+        path_allow: path_allow(table),
+        allow_headers: table.list("allow_headers", allowed_header),
+        body_bytes_max: table.size("max_body", 0..=1 << 40, 10 << 20),
+        position: table.position(),
+    }
+}
+
+fn methods(table: &Table<'_>) -> Option<Vec<Method>> {
+    let value = table.get("methods")?;
+    let mut methods = table.distinct("methods", patterns::method);
+    if value.one_or_more().is_empty() {
+        value.problem("nothing could be called; leave it out for any method");
+    }
+    if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+        methods.push(Method::HEAD);
+    }
+    Some(methods)
+}
+
+fn clients(value: Value<'_>) -> Clients {
+    let values = value.one_or_more();
+    let any = |value: &Value<'_>| value.written() == Some("*");
+    if values.iter().any(any) {
+        if values.len() > 1 {
+            value.problem("\"*\" is any client; write it alone");
+        }
+        return Clients::Any;
+    }
+    let listed: Vec<_> = values
+        .into_iter()
+        .filter_map(|value| value.parse(ClientId::parse))
+        .collect();
+    if listed.is_empty() {
+        Clients::None
+    } else {
+        Clients::Listed(listed)
+    }
+}
+
+/// `limit` is short for one of `limits`; whichever stands nearer is meant.
+fn limits(table: &Table<'_>) -> Vec<RouteLimit> {
+    let Some(value) = table.nearest(&["limits", "limit"]) else {
+        return Vec::new();
+    };
+    if value.name() == "limit" {
+        let rate = value.parse(values::rate).flatten();
+        return rate
+            .map(|rate| RouteLimit {
+                rate,
+                by: LimitBy::User,
+            })
+            .into_iter()
+            .collect();
+    }
+    let limit = |value: Value<'_>| value.table(limit).flatten();
+    value.items().into_iter().filter_map(limit).collect()
+}
+
+fn limit(table: &Table<'_>) -> Option<RouteLimit> {
+    let by = table.choice(
+        "by",
+        &[
+            ("user", Some(LimitBy::User)),
+            ("client", Some(LimitBy::Client)),
+            ("address", Some(LimitBy::Address)),
+            ("route", Some(LimitBy::Route)),
+        ],
+        LimitBy::User,
+    );
+    let rate = table.required("rate", "\"60 per minute\"")?;
+    let rate = rate.parse(values::rate)??;
+    Some(RouteLimit { rate, by })
+}
+
+/// `None` without origins, so that a route can take back what it inherits.
+fn cors(table: &Table<'_>) -> Option<Cors> {
+    let origins = table.list("origins", |text| match text {
+        "*" => Ok(text.to_owned()),
+        _ => values::origin(text),
+    });
+    let credentials = table.boolean("credentials", false);
+    if origins.iter().any(|origin| origin == "*") && (credentials || origins.len() > 1) {
+        table.problem("the origin \"*\" stands alone and without `credentials`; list the origins");
+    }
+    (!origins.is_empty()).then_some(Cors {
+        origins,
+        credentials,
+    })
+}
+
+fn path_allow(table: &Table<'_>) -> PathOddities {
+    const ODDITIES: [&str; 4] = [
+        "encoded_slash",
+        "semicolon",
+        "double_slash",
+        "double_encoding",
+    ];
+    let allowed =
+        table.list("path_allow", |text| {
+            ODDITIES.into_iter().find(|oddity| *oddity == text).ok_or(Malformed(
+            "it must be one of `encoded_slash`, `semicolon`, `double_slash`, `double_encoding`",
+        ))
+        });
+    PathOddities {
+        encoded_slash: allowed.contains(&"encoded_slash"),
+        semicolon: allowed.contains(&"semicolon"),
+        double_slash: allowed.contains(&"double_slash"),
+        double_encoding: allowed.contains(&"double_encoding"),
+    }
+}
+
+/// A name that an app could take for one of ours is never let through (SECURITY 13); those that
+/// routes give to identity headers are compared once all routes are known.
+fn allowed_header(text: &str) -> Result<HeaderName, Malformed> {
+    let folded = values::fold(text);
+    if folded.starts_with("x-auth-") || values::is_reserved(&folded) {
+        return Err(Malformed(
+            "apps could take this header for one that the gateway answers for",
+        ));
+    }
+    HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| Malformed("this is no header name (RFC 9110 §5.1)"))
+}

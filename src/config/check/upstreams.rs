@@ -1,0 +1,141 @@
+//! `[upstreams.NAME]`, and the upstreams that routes name by their URL alone.
+
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use crate::config::Target;
+use crate::config::Upstream;
+use crate::config::check::routes;
+use crate::config::reader::Table;
+use crate::config::reader::Value;
+use crate::config::values;
+use crate::domain::Malformed;
+
+/// Every upstream so far.
+pub(super) struct Upstreams(Vec<Upstream>);
+
+impl Upstreams {
+    pub(super) fn read(root: &Table<'_>) -> Self {
+        let upstream = |value: Value<'_>| {
+            if value.name() == "echo" {
+                value.problem("this name is taken by the built-in echo; choose another");
+            } else if let Err(error) = routes::name(value.name()) {
+                value.problem(error);
+            }
+            value.table(|table| upstream(value.name(), table))
+        };
+        Self(
+            root.entries("upstreams")
+                .into_iter()
+                .filter_map(upstream)
+                .collect(),
+        )
+    }
+
+    /// What a route's `upstream` means.
+    pub(super) fn target(&mut self, value: Value<'_>) -> Option<Target> {
+        let text = value.text()?;
+        if !text.known {
+            return Some(self.add(text.written, unknown_authority()));
+        }
+        if text.value == "echo" {
+            return Some(Target::Echo);
+        }
+        if let Some(index) = self
+            .0
+            .iter()
+            .position(|upstream| upstream.name == text.value)
+        {
+            return Some(Target::Upstream(index));
+        }
+        if text.value.contains("://") {
+            let authority = value.parse(authority)?;
+            return Some(self.add(&text.value, authority));
+        }
+        value.problem(format!(
+            "{:?}: there is no [upstreams.{}]; write a name from there, a URL such as \
+             \"http://127.0.0.1:5000\", or \"echo\"",
+            text.written, text.written,
+        ));
+        None
+    }
+
+    pub(super) fn into_list(self) -> Vec<Upstream> {
+        self.0
+    }
+
+    fn add(&mut self, name: &str, authority: Authority) -> Target {
+        self.0.push(Upstream {
+            name: name.to_owned(),
+            authority,
+            connect_timeout: CONNECT_TIMEOUT,
+            response_timeout: RESPONSE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            connections: CONNECTIONS,
+        });
+        Target::Upstream(self.0.len() - 1)
+    }
+}
+
+fn upstream(name: &str, table: &Table<'_>) -> Upstream {
+    table.later(&["balance", "health", "tls"]);
+    let targets = table.required("targets", "[\"http://127.0.0.1:5000\"]");
+    let targets = targets.map(|value| (value, value.one_or_more()));
+    let authority = targets.and_then(|(value, targets)| match targets.as_slice() {
+        [target] => target.parse(authority),
+        [] => {
+            value.problem("an upstream needs a target, such as [\"http://127.0.0.1:5000\"]");
+            None
+        }
+        [_, more, ..] => {
+            more.problem("this version does not have more than one target per upstream");
+            None
+        }
+    });
+    let seconds = Duration::from_secs;
+    let (connect_timeout, response_timeout, idle_timeout) = table.table("timeouts", |table| {
+        table.later(&["stream_idle"]);
+        let long = Duration::from_millis(100)..=Duration::from_hours(24);
+        (
+            table.duration(
+                "connect",
+                Duration::from_millis(10)..=seconds(60),
+                CONNECT_TIMEOUT,
+            ),
+            table.duration("response", long.clone(), RESPONSE_TIMEOUT),
+            table.duration("idle", long, IDLE_TIMEOUT),
+        )
+    });
+    Upstream {
+        name: name.to_owned(),
+        authority: authority.unwrap_or_else(unknown_authority),
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+        connections: table.integer("connections", 1..=65_535, CONNECTIONS),
+    }
+}
+
+fn authority(url: &str) -> Result<Authority, Malformed> {
+    const WRONG: Malformed =
+        Malformed("it must be http://, host and port alone, such as \"http://127.0.0.1:5000\"");
+    if url.starts_with("https://") || url.starts_with("h2c://") {
+        return Err(Malformed(
+            "this version does not have https and h2c upstreams; write http://",
+        ));
+    }
+    let origin = values::origin(url).map_err(|_| WRONG)?;
+    let authority = origin.strip_prefix("http://").ok_or(WRONG)?;
+    authority.parse().map_err(|_| WRONG)
+}
+
+/// Stands in for a target that is wrong, and so never called, or not looked up.
+fn unknown_authority() -> Authority {
+    Authority::from_static("unknown.invalid")
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTIONS: usize = 256;
