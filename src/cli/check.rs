@@ -15,6 +15,7 @@ use crate::config::Auth;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Loaded;
+use crate::config::Position;
 use crate::config::Problem;
 use crate::config::Problems;
 use crate::config::Route;
@@ -109,10 +110,11 @@ fn write_loaded(file: &Path, loaded: &Loaded, output: &mut dyn Write) -> io::Res
 }
 
 fn as_json(checked: &Result<Loaded, Problems>) -> Value {
-    let list = |problems: &[Problem]| -> Vec<_> {
-        let problem = |Problem { position, message }: &Problem| json!({ "line": position.line, "column": position.column, "message": message });
-        problems.iter().map(problem).collect()
+    let problem = |Problem { position, message }: &Problem| {
+        let Position { line, column } = position;
+        json!({ "line": line, "column": column, "message": message })
     };
+    let list = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     match checked {
         Err(Problems { file, problems }) => json!({ "file": file, "problems": list(problems) }),
         Ok(Loaded { config, warnings }) => {
@@ -131,7 +133,12 @@ fn as_json(checked: &Result<Loaded, Problems>) -> Value {
                 })
             };
             let routes: Vec<_> = config.routes.iter().map(route).collect();
-            json!({ "file": config.file, "problems": [], "routes": routes, "warnings": list(warnings) })
+            json!({
+                "file": config.file,
+                "problems": [],
+                "routes": routes,
+                "warnings": list(warnings),
+            })
         }
     }
 }

@@ -95,7 +95,8 @@ fn segment(written: &str) -> Result<String, Malformed> {
     };
     if written.contains(refused) {
         return Err(Malformed(
-            "blanks and ?#\\\"<>^`{|} are not part of a path; if the app needs one, percent-encode it",
+            "blanks and ?#\\\"<>^`{|} are not part of a path; if the app needs one, \
+             percent-encode it",
         ));
     }
     let decoded = decode(written)?;

@@ -1,4 +1,5 @@
-//! References in strings: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${credential:NAME}`.
+//! References in strings: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}` and
+//! `${credential:NAME}`.
 //!
 //! This room must never put what a reference stands for into an error.
 
@@ -39,7 +40,8 @@ pub(super) enum Unresolved {
     #[error("a \"${{\" has no \"}}\"")]
     Unclosed,
     #[error(
-        "${{{0}}} is none of ${{env:NAME}}, ${{env:NAME:-default}}, ${{file:PATH}} and ${{credential:NAME}}"
+        "${{{0}}} is none of ${{env:NAME}}, ${{env:NAME:-default}}, ${{file:PATH}} and \
+         ${{credential:NAME}}"
     )]
     Unknown(String),
     #[error("the environment has no variable {0}; set it, or write ${{env:{0}:-default}}")]
@@ -350,7 +352,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in r"(\$|\{|\}|:|-|env|file|credential|[a-z/.é])*") {
-            let lookup = Lookup { folder: Path::new("/nowhere"), secrets: Secrets::Read, variable: &variable };
+            let lookup = Lookup {
+                folder: Path::new("/nowhere"),
+                secrets: Secrets::Read,
+                variable: &variable,
+            };
             let _ = (expand(&text, &lookup), file_reference(&text));
         }
     }

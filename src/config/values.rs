@@ -74,7 +74,8 @@ pub(super) fn show_size(bytes: u64) -> String {
 /// A rate such as `"5 per minute"` or `"60 per 30s burst 10"`; `None` is `"off"`.
 pub(super) fn rate(text: &str) -> Result<Option<Rate>, Malformed> {
     const WRONG: Malformed = Malformed(
-        "a rate looks like \"5 per minute\", \"10 per 30s\", \"60 per hour burst 10\" or is \"off\"",
+        "a rate looks like \"5 per minute\", \"10 per 30s\", \"60 per hour burst 10\" or is \
+         \"off\"",
     );
     if text == "off" {
         return Ok(None);
@@ -413,7 +414,7 @@ mod tests {
         }
 
         #[test]
-        fn near_rates_do_not_panic(text in "[0-9]{0,21} ?per ?[0-9]{0,21}(s|m|minute|y|ns)( burst [0-9]{0,21})?") {
+        fn near_rates_do_not_panic(text in r"[0-9]{0,21} ?per ?[0-9]{0,21}(s|minute|y|ns)( burst [0-9]{0,21})?") {
             let _ = rate(&text);
         }
 
@@ -423,7 +424,11 @@ mod tests {
         }
 
         #[test]
-        fn rates_are_shown_as_they_are_read(count in 1..=1_000_000_u32, seconds in 1..=2_678_400_u64, burst in 1..=1_000_000_u32) {
+        fn rates_are_shown_as_they_are_read(
+            count in 1..=1_000_000_u32,
+            seconds in 1..=2_678_400_u64,
+            burst in 1..=1_000_000_u32,
+        ) {
             let text = format!("{count} per {seconds}s burst {burst}");
             let read = rate(&text).ok().flatten().map(|rate| rate.to_string());
             let again = read.as_deref().and_then(|text| rate(text).ok().flatten());

@@ -64,10 +64,14 @@ fn ties(config: &Config, report: &Report<'_>) {
             for path in &route.paths {
                 let others = seen.entry((host, path)).or_default();
                 if let Some(other) = others.iter().find(|other| share_a_method(route, other)) {
-                    report.problem_at(route.position, format!(
-                        "route `{}` answers for the same host, path ({path}) and method as route `{}` on line {}",
-                        route.name, other.name, other.position.line,
-                    ));
+                    report.problem_at(
+                        route.position,
+                        format!(
+                            "route `{}` answers for the same host, path ({path}) and method as \
+                         route `{}` on line {}",
+                            route.name, other.name, other.position.line,
+                        ),
+                    );
                 }
                 others.push(route);
             }
@@ -125,10 +129,14 @@ fn allowed_aliases(config: &Config, report: &Report<'_>) {
     for route in &config.routes {
         for name in &route.allow_headers {
             if identity.contains(&values::fold(name.as_str())) {
-                report.problem_at(route.position, format!(
-                    "route `{}` lets {name} through `allow_headers`, which apps could take for a header that says who is calling",
-                    route.name,
-                ));
+                report.problem_at(
+                    route.position,
+                    format!(
+                        "route `{}` lets {name} through `allow_headers`, which apps could take for \
+                     a header that says who is calling",
+                        route.name,
+                    ),
+                );
             }
         }
     }
@@ -162,20 +170,23 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
         }
         if route.auth == Auth::Required && route.roles.is_empty() && open {
             warn(format!(
-                "route `{name}` asks for no role and registration is open: whoever registers may pass"
+                "route `{name}` asks for no role and registration is open: whoever registers \
+                 may pass"
             ));
         }
         if !route.scopes.is_subset_of(&config.accounts.login_scopes)
             && route.clients == Clients::None
         {
             warn(format!(
-                "nobody can pass route `{name}`: `login_scopes` in [accounts] has not all of its scopes ({})",
+                "nobody can pass route `{name}`: `login_scopes` in [accounts] has not all of \
+                 its scopes ({})",
                 route.scopes,
             ));
         }
         if route.auth == Auth::Required && route.forward_authorization {
             warn(format!(
-                "nobody can pass route `{name}`: `authorization` is left to the app, and this version knows callers by nothing else"
+                "nobody can pass route `{name}`: `authorization` is left to the app, and this \
+                 version knows callers by nothing else"
             ));
         }
     }

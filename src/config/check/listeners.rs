@@ -86,7 +86,10 @@ pub(super) fn admin(table: &Table<'_>) -> Option<SocketAddr> {
         if address.ip().is_loopback() {
             Ok(address)
         } else {
-            Err(Malformed("it must be on loopback, such as \"127.0.0.1:9900\": whoever reaches it is not asked who they are"))
+            Err(Malformed(
+                "it must be on loopback, such as \"127.0.0.1:9900\": whoever reaches \
+             it is not asked who they are",
+            ))
         }
     })
 }
