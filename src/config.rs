@@ -444,6 +444,13 @@ pub struct Route {
     pub position: Position,
 }
 
+impl Route {
+    /// The name of the `[routes.NAME]` it belongs to: a sub-path's own name has its path behind it.
+    pub fn family(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// Where a route's requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

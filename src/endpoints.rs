@@ -20,7 +20,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::account;
 use crate::account::Accounts;
-use crate::gate::endpoint;
+use crate::config::OWN_ENDPOINTS;
 
 pub use answer::Refusal;
 pub use json::Json;
@@ -33,7 +33,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
-    let named = endpoint::NAMES.into_iter().filter_map(|name| {
+    let named = OWN_ENDPOINTS.into_iter().filter_map(|name| {
         let service: MethodRouter<Arc<Accounts>> = match name {
             "register" => post(account::register::register),
             "login" => post(account::login::login),

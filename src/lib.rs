@@ -1,5 +1,5 @@
 //! The map.
-#![allow(missing_docs, unused, dead_code, clippy::all, reason = "skeleton")]
+#![allow(dead_code, unused, missing_docs, reason = "skeleton")]
 
 pub mod account;
 pub mod authenticate;
@@ -20,3 +20,5 @@ pub mod telemetry;
 pub mod token;
 pub mod upstream;
 pub mod vault;
+pub mod cli;
+pub mod startup;

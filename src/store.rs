@@ -9,6 +9,7 @@
 mod contract;
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -294,4 +295,11 @@ pub struct StoredKey {
     pub created_at: SystemTime,
     /// When it ceased to sign.
     pub retired_at: Option<SystemTime>,
+}
+
+/// What tells two moments of the keys apart: which there are, and where they are in their lives.
+pub(crate) fn states(keys: &[StoredKey]) -> BTreeMap<&str, KeyState> {
+    keys.iter()
+        .map(|key| (key.kid.as_str(), key.state))
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! Cores: one thread with one runtime each, on which the path of a request runs.
 
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,7 +60,11 @@ struct End {
 
 /// The threads, to be waited for.
 #[derive(Debug)]
-pub struct Threads(Vec<JoinHandle<()>>);
+pub struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    /// Nothing is ever sent: it closes when the last core has ended.
+    alive: mpsc::Receiver<Infallible>,
+}
 
 impl Cores {
     /// Starts `count` threads; each calls `gate` once, on itself, because a gate cannot be moved.
@@ -73,7 +78,8 @@ impl Cores {
         gate: impl Fn() -> Gate + Clone + Send + 'static,
     ) -> io::Result<(Self, Threads)> {
         let mut ends = Vec::with_capacity(count);
-        let mut threads = Vec::with_capacity(count);
+        let mut handles = Vec::with_capacity(count);
+        let (living, alive) = mpsc::channel(1);
         for index in 0..count {
             let (accepted, inbox) = mpsc::unbounded_channel();
             let load = Arc::new(AtomicUsize::new(0));
@@ -82,16 +88,20 @@ impl Cores {
                 load: Arc::clone(&load),
             };
             let gate = gate.clone();
+            let living = living.clone();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let thread = thread::Builder::new()
                 .name(format!("core-{index}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, core.run(inbox, gate)))?;
+                .spawn(move || {
+                    let _living = living;
+                    LocalSet::new().block_on(&runtime, core.run(inbox, gate));
+                })?;
             ends.push(End { accepted, load });
-            threads.push(thread);
+            handles.push(thread);
         }
-        Ok((Self { ends: ends.into() }, Threads(threads)))
+        Ok((Self { ends: ends.into() }, Threads { handles, alive }))
     }
 
     /// Hands a connection to the core with the fewest.
@@ -109,9 +119,10 @@ impl Cores {
 }
 
 impl Threads {
-    /// Waits for all cores to end. Blocks.
-    pub fn join(self) {
-        for thread in self.0 {
+    /// Waits for all cores to end.
+    pub async fn ended(mut self) {
+        let _closed = self.alive.recv().await;
+        for thread in self.handles {
             if thread.join().is_err() {
                 tracing::error!("a core ended by a panic");
             }

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::config::OWN_ENDPOINTS;
 use crate::gate::path::RequestPath;
 
 /// What kind of own endpoint: the ones that cost a password hash have limits of their own.
@@ -22,10 +23,6 @@ pub enum Endpoint {
 pub struct OwnPaths {
     prefix: Vec<String>,
 }
-
-/// Names directly under the prefix. With `prefix = ""` only these are ours; otherwise all of the
-/// prefix is, and what is not here is a 404.
-pub const NAMES: [&str; 6] = ["register", "login", "refresh", "logout", "me", "password"];
 
 impl OwnPaths {
     /// `prefix` as configured: empty, or `/` and segments.
@@ -55,7 +52,7 @@ impl OwnPaths {
             first = segments.next();
         }
         let name = first.as_deref().unwrap_or_default();
-        if self.prefix.is_empty() && (!NAMES.contains(&name) || segments.next().is_some()) {
+        if self.prefix.is_empty() && (!OWN_ENDPOINTS.contains(&name) || segments.next().is_some()) {
             return None;
         }
         Some(match name {

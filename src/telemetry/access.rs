@@ -73,13 +73,18 @@ pub struct Entry<'a> {
     pub bytes: u64,
 }
 
-/// Starts the writer thread and hands out the ends of the cores.
-#[derive(Debug)]
+/// Starts the writer thread and hands out the ends of the cores. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct AccessLog {
     batches: SyncSender<Batch>,
-    written: Receiver<()>,
     format: LogFormat,
     metrics: Arc<Metrics>,
+}
+
+/// The writer thread, to be waited for.
+#[derive(Debug)]
+pub struct Writer {
+    written: Receiver<()>,
 }
 
 /// A core ships its buffer when it holds so much.
@@ -88,7 +93,7 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// How many batches may wait for the writer: 4 MiB in all.
 const BATCHES_MAX: usize = 256;
 
-/// How long [`AccessLog::finish`] waits for a standard output that nobody reads.
+/// How long [`Writer::finish`] waits for a standard output that nobody reads.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl AccessLog {
@@ -97,7 +102,7 @@ impl AccessLog {
     /// # Errors
     ///
     /// The system's, when it has no thread left.
-    pub fn start(format: LogFormat, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(format: LogFormat, metrics: Arc<Metrics>) -> io::Result<(Self, Writer)> {
         let format = if is_for_people(format, &io::stdout()) {
             LogFormat::Human
         } else {
@@ -115,7 +120,7 @@ impl AccessLog {
         sink: Box<dyn Write + Send>,
         format: LogFormat,
         metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Writer)> {
         let (batches, arriving) = mpsc::sync_channel(BATCHES_MAX);
         let (ended, written) = mpsc::channel();
         let writer_metrics = Arc::clone(&metrics);
@@ -125,12 +130,12 @@ impl AccessLog {
                 write_all(sink, &arriving, &writer_metrics);
                 drop(ended);
             })?;
-        Ok(Self {
+        let log = Self {
             batches,
-            written,
             format,
             metrics,
-        })
+        };
+        Ok((log, Writer { written }))
     }
 
     /// A writer for one core. `!Sync`; cheap.
@@ -143,10 +148,12 @@ impl AccessLog {
         }
     }
 
-    /// Waits until everything handed over is written, or for 5 s; called once, after the cores
-    /// have stopped and dropped their ends.
+}
+
+impl Writer {
+    /// Waits until everything handed over is written, or for 5 s; called after the cores have
+    /// stopped and every [`AccessLog`] and [`LocalLog`] is gone.
     pub fn finish(self) {
-        drop(self.batches);
         // The thread sends nothing: that its end of the channel is gone means that it is done.
         let _ = self.written.recv_timeout(FINISH_TIMEOUT);
     }
@@ -306,7 +313,7 @@ mod tests {
     fn every_request_is_one_line_from_whichever_core() {
         let metrics = Metrics::new();
         let kept = Kept::default();
-        let log = AccessLog::start_with(
+        let (log, writer) = AccessLog::start_with(
             Box::new(kept.clone()),
             LogFormat::Json,
             Arc::clone(&metrics),
@@ -322,7 +329,8 @@ mod tests {
                 });
             }
         });
-        log.finish();
+        drop(log);
+        writer.finish();
 
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 2000);
@@ -339,7 +347,7 @@ mod tests {
     fn a_writer_that_cannot_keep_up_costs_lines_that_are_counted() {
         let metrics = Metrics::new();
         let kept = Kept::default();
-        let log = AccessLog::start_with(
+        let (log, writer) = AccessLog::start_with(
             Box::new(kept.clone()),
             LogFormat::Json,
             Arc::clone(&metrics),
@@ -354,7 +362,8 @@ mod tests {
         }
         drop(stuck);
         drop(local);
-        log.finish();
+        drop(log);
+        writer.finish();
 
         let lost = dropped(&metrics);
         let written = String::from_utf8(kept.0.lock().unwrap().clone())
@@ -369,7 +378,7 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_stops_nothing() {
         let metrics = Metrics::new();
-        let log = AccessLog::start_with(Box::new(Closed), LogFormat::Human, Arc::clone(&metrics))
+        let (log, writer) = AccessLog::start_with(Box::new(Closed), LogFormat::Human, Arc::clone(&metrics))
             .unwrap();
         let local = log.local();
         for _ in 0..3 {
@@ -377,7 +386,8 @@ mod tests {
             local.flush();
         }
         drop(local);
-        log.finish();
+        drop(log);
+        writer.finish();
         assert_eq!(dropped(&metrics), 3);
     }
 }

@@ -16,14 +16,13 @@ use crate::config::reader::Report;
 use crate::config::values;
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 7] = [
+pub const OWN_ENDPOINTS: [&str; 6] = [
     "register",
     "login",
     "refresh",
     "logout",
     "me",
     "password",
-    "openapi.json",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.

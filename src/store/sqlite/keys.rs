@@ -18,6 +18,7 @@ use crate::store::sqlite::changes::record;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
 use crate::store::sqlite::time;
+use crate::store::states;
 
 impl Store {
     /// All signing keys, oldest first.
@@ -35,7 +36,7 @@ impl Store {
         now: SystemTime,
     ) -> Result<bool, Unavailable> {
         let mut transaction = self.write().await?;
-        if !same(&all(&mut transaction).await?, expected) {
+        if states(&all(&mut transaction).await?) != states(expected) {
             return Ok(false);
         }
         sqlx::query("DELETE FROM signing_keys")
@@ -83,15 +84,6 @@ async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredKey>, sqlx::
         .fetch_all(connection)
         .await?;
     rows.iter().map(key_from).collect()
-}
-
-fn same(one: &[StoredKey], other: &[StoredKey]) -> bool {
-    let listed = |key: &StoredKey| {
-        other
-            .iter()
-            .any(|it| it.kid == key.kid && it.state == key.state)
-    };
-    one.len() == other.len() && one.iter().all(listed)
 }
 
 fn key_from(row: &SqliteRow) -> Result<StoredKey, sqlx::Error> {

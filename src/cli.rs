@@ -1,0 +1,99 @@
+//! The command line: one file per command.
+//!
+//! Exit codes: 0 done, 1 refused or not found, 2 the arguments or the file are wrong.
+
+mod check;
+mod explain;
+mod init;
+mod serve;
+
+use std::io;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config::Config;
+use crate::config::Problems;
+
+/// Where the file is looked for when nobody says.
+const FILES: [&str; 2] = ["gateway.toml", "/etc/portcullis/gateway.toml"];
+
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file [default: ./gateway.toml, then /etc/portcullis/gateway.toml]
+    #[arg(long, short, global = true, env = "PORTCULLIS_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway; alone, `portcullis` does this
+    Serve(serve::Arguments),
+    /// Show every problem of the file at once, then its routes and what is odd
+    Check(check::Arguments),
+    /// Show which route a request takes, who may pass, and what the app would see
+    Explain(explain::Arguments),
+    /// Write a short gateway.toml to start from
+    Init(init::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (mut output, mut errors) = (io::stdout(), io::stderr());
+    match run(arguments, &mut output, &mut errors) {
+        Ok(code) => code,
+        Err(error) => {
+            let code = if error.is::<Problems>() { 2 } else { 1 };
+            // Nobody may be listening any more: then there is nobody to tell.
+            let _ = writeln!(errors, "{error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(
+    arguments: Arguments,
+    output: &mut dyn io::Write,
+    errors: &mut dyn io::Write,
+) -> anyhow::Result<ExitCode> {
+    let command = arguments
+        .command
+        .unwrap_or_else(|| Command::Serve(serve::Arguments::default()));
+    if let Command::Init(init) = &command {
+        return init::run(init, output, errors);
+    }
+    let Some(file) = arguments.config.or_else(find_file) else {
+        writeln!(
+            errors,
+            "there is no configuration: neither --config nor PORTCULLIS_CONFIG says where, and \
+             there is none at {}; `portcullis init` writes one",
+            FILES.join(" or ")
+        )?;
+        return Ok(ExitCode::from(2));
+    };
+    match command {
+        Command::Init(init) => init::run(&init, output, errors),
+        Command::Check(check) => check::run(&file, &check, output, errors),
+        Command::Explain(explain) => explain::run(&Config::load(&file)?, &explain, output),
+        Command::Serve(serve) => serve::run(Config::load(&file)?, &serve, errors),
+    }
+}
+
+fn find_file() -> Option<PathBuf> {
+    FILES.iter().map(PathBuf::from).find(|file| file.exists())
+}
+
+/// A runtime for commands that only ask the store something.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}

@@ -1,0 +1,336 @@
+//! From a [`Config`] to a running gateway: the one file that knows every room.
+//!
+//! Bind and run are two steps, so that port 0 and tests are ordinary.
+
+mod assemble;
+pub mod certificate;
+pub mod store_key;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::ListenerKind;
+use crate::edge::accept;
+use crate::edge::accept::Bound;
+use crate::edge::core::CoreConfig;
+use crate::edge::core::Cores;
+use crate::edge::tls::Tls;
+use crate::gate::limit::Quota;
+use crate::keys::KeyRing;
+use crate::revocations;
+use crate::revocations::Revocations;
+use crate::startup::assemble::Assembly;
+use crate::store::Open;
+use crate::store::Store;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::access::Writer;
+use crate::telemetry::admin;
+use crate::telemetry::admin::Readiness;
+use crate::telemetry::metrics::Metrics;
+
+/// How often counts and revocations that have lapsed are forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How the gateway is to be started, beside what the file says.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Make a development certificate although a listener is not on loopback.
+    pub dev: bool,
+    /// Time; only tests set it.
+    pub clock: Clock,
+    /// Where the access log goes instead of standard output.
+    pub log_sink: Option<LogSink>,
+}
+
+/// Something to write the access log to.
+pub struct LogSink(pub Box<dyn std::io::Write + Send>);
+
+impl std::fmt::Debug for LogSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogSink(..)")
+    }
+}
+
+/// What was made because it was missing, for the person who started it.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// A development certificate, and the authority to trust.
+    pub certificate: Option<certificate::Made>,
+    /// The store's key.
+    pub store_key: Option<std::path::PathBuf>,
+    /// The database.
+    pub database: Option<std::path::PathBuf>,
+}
+
+/// A gateway whose ports are bound and whose store is open; it serves nothing yet.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Arc<Config>,
+    listeners: Vec<Bound>,
+    admin: Option<TcpListener>,
+    tls: Option<Tls>,
+    assembly: Assembly,
+    log_writer: Writer,
+    store: Store,
+    ring: KeyRing,
+    position: i64,
+    readiness: Arc<Readiness>,
+    made: Made,
+}
+
+impl Gateway {
+    /// Makes what is missing, opens the store, binds every port.
+    ///
+    /// # Errors
+    ///
+    /// At the first thing that cannot be had; nothing is served then.
+    pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let clock = options.clock;
+        let metrics = Metrics::new();
+        let mut made = Made::default();
+
+        made.certificate = certificate::make_missing(&config, options.dev)?;
+        let tls = if needs_tls(&config) {
+            Some(Tls::load(&config.certificates)?)
+        } else {
+            None
+        };
+
+        let database = config.store.sqlite.clone();
+        if !database.exists() {
+            made.database = Some(database.clone());
+        }
+        let (vault, made_key) = store_key::load_or_make(&config.store)?;
+        made.store_key = made_key;
+        let store = Store::open(&database, Open::Create).await?;
+        let vault = Arc::new(vault);
+        let ring = KeyRing::new(store.clone(), Arc::clone(&vault), config.tokens.algorithm);
+        let keys = ring.load(clock.now()).await?;
+        let keys = Arc::new(ArcSwap::from_pointee(keys));
+        let revocations = Arc::new(Revocations::default());
+        let position = revocations::load(&store, &revocations).await?;
+
+        let log = match options.log_sink {
+            Some(sink) => AccessLog::start_with(sink.0, config.log.format, Arc::clone(&metrics)),
+            None => AccessLog::start(config.log.format, Arc::clone(&metrics)),
+        };
+        let (log, log_writer) = log.context("cannot start the log's writer")?;
+        let assembly = Assembly {
+            hasher: crate::password::Hasher::start(&config.hashing, metrics.hashing())
+                .context("cannot start the hashing threads")?,
+            log,
+            config: Arc::clone(&config),
+            clock,
+            metrics,
+            vault,
+            keys,
+            revocations,
+            store: store.clone(),
+        };
+
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            let bound = listen(listener.address)?;
+            let address = bound.local_addr().context("cannot learn the bound address")?;
+            listeners.push(Bound {
+                listener: bound,
+                kind: listener.kind,
+                address,
+            });
+        }
+        let admin = config.admin.map(listen).transpose()?;
+        Ok(Self {
+            config,
+            listeners,
+            admin,
+            tls,
+            assembly,
+            log_writer,
+            store,
+            ring,
+            position,
+            readiness: Arc::new(Readiness::default()),
+            made,
+        })
+    }
+
+    /// What was made because it was missing.
+    pub fn made(&self) -> &Made {
+        &self.made
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Where it listens, in the file's order, with the ports it really has.
+    pub fn listeners(&self) -> impl Iterator<Item = (SocketAddr, ListenerKind)> {
+        self.listeners.iter().map(|bound| (bound.address, bound.kind))
+    }
+
+    /// Where health and metrics are.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `shutdown`; then takes no more requests, lets those under way finish, and
+    /// returns when the last line of the log is written.
+    ///
+    /// # Errors
+    ///
+    /// Where a thread cannot be started.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let draining = CancellationToken::new();
+        let closed = CancellationToken::new();
+        let background = TaskTracker::new();
+        self.follow_changes(&background, &closed);
+        if let Some(admin) = self.admin {
+            let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
+            let serve = admin::serve(admin, metrics, readiness);
+            let closed = closed.clone();
+            background.spawn(async move { closed.run_until_cancelled(serve).await });
+        }
+
+        let core_config = CoreConfig {
+            connections: self.config.connections.clone(),
+            public_url: Arc::new(self.config.gateway.public_url.clone()),
+            trusted_proxies: self.config.gateway.trusted_proxies.clone().into(),
+            tls: self.tls,
+            metrics: Arc::clone(&self.assembly.metrics),
+            draining: draining.clone(),
+        };
+        let (revocations, clock) = (
+            Arc::clone(&self.assembly.revocations),
+            self.assembly.clock.clone(),
+        );
+        let gates = self.assembly.gates(Handle::current());
+        let sweep = sweep(revocations, clock, gates.quotas());
+        let until = closed.clone();
+        background.spawn(async move { until.run_until_cancelled(sweep).await });
+        let (cores, threads) =
+            Cores::start(self.config.gateway.threads, &core_config, move || gates.gate())
+                .context("cannot start the cores")?;
+        let permits = Arc::new(Semaphore::new(self.config.connections.max));
+        let acceptors = start_acceptors(self.listeners, &permits, &cores, &draining)?;
+        self.readiness.ready();
+
+        shutdown.cancelled().await;
+        tracing::info!("draining: no more requests are taken");
+        self.readiness.draining();
+        draining.cancel();
+        threads.ended().await;
+        if acceptors.join().is_err() {
+            tracing::error!("the acceptor ended by a panic");
+        }
+        closed.cancel();
+        background.close();
+        background.wait().await;
+        self.log_writer.finish();
+        Ok(())
+    }
+
+    /// Reads the table of changes, so that what another process ends is refused here within a
+    /// second.
+    fn follow_changes(&self, background: &TaskTracker, closed: &CancellationToken) {
+        let feed = revocations::Feed {
+            store: self.store.clone(),
+            revocations: Arc::clone(&self.assembly.revocations),
+            ring: self.ring.clone(),
+            keys: Arc::clone(&self.assembly.keys),
+            clock: self.assembly.clock.clone(),
+        };
+        let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
+        let on_availability = move |available| {
+            metrics.store_available(available);
+            readiness.store(available);
+        };
+        background.spawn(feed.follow(self.position, on_availability, closed.clone()));
+    }
+}
+
+/// Forgets what has lapsed, so that memory follows what is in use.
+async fn sweep(revocations: Arc<Revocations>, clock: Clock, quotas: Vec<Quota>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        revocations.prune(clock.now());
+        for quota in &quotas {
+            quota.policy().sweep();
+        }
+    }
+}
+
+fn needs_tls(config: &Config) -> bool {
+    let mut listeners = config.listeners.iter();
+    listeners.any(|listener| listener.kind == ListenerKind::Tls)
+}
+
+/// Takes a port of this process alone: `SO_REUSEPORT` would let a second gateway bind it unnoticed.
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    const BACKLOG: u32 = 1024;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let bound = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    });
+    bound.with_context(|| {
+        format!("cannot listen on {address}; is something else, perhaps a gateway, listening there?")
+    })
+}
+
+/// One thread accepts for all listeners, so that nothing slow is ever in front of a newcomer.
+fn start_acceptors(
+    listeners: Vec<Bound>,
+    permits: &Arc<Semaphore>,
+    cores: &Cores,
+    draining: &CancellationToken,
+) -> anyhow::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the acceptor")?;
+    let listeners = listeners
+        .into_iter()
+        .map(|bound| Ok((bound.listener.into_std()?, bound.kind, bound.address)))
+        .collect::<std::io::Result<Vec<_>>>()
+        .context("cannot move a listener to the acceptor")?;
+    let (permits, cores, draining) = (Arc::clone(permits), cores.clone(), draining.clone());
+    thread::Builder::new()
+        .name("acceptor".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let accepting = TaskTracker::new();
+                for (listener, kind, address) in listeners {
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => {
+                            let bound = Bound { listener, kind, address };
+                            let (permits, cores) = (Arc::clone(&permits), cores.clone());
+                            accepting.spawn(accept::run(bound, permits, cores, draining.clone()));
+                        }
+                        Err(error) => tracing::error!(%error, %address, "cannot accept"),
+                    }
+                }
+                accepting.close();
+                accepting.wait().await;
+            });
+        })
+        .context("cannot start the acceptor")
+}

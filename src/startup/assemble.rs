@@ -1,0 +1,256 @@
+//! The parts of the path, put together once, and handed out to each core.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::runtime::Handle;
+
+use crate::account::Accounts;
+use crate::authenticate::Authenticator;
+use crate::authenticate::Judge;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Config;
+use crate::config::LimitBy;
+use crate::config::Rate;
+use crate::config::RouteLimit;
+use crate::endpoints;
+use crate::gate::Gate;
+use crate::gate::answer::Scribe;
+use crate::gate::cors::CorsPolicy;
+use crate::gate::door::Door;
+use crate::gate::endpoint::OwnPaths;
+use crate::gate::headers::Headers;
+use crate::gate::inbound::Trust;
+use crate::gate::limit::Limits;
+use crate::gate::limit::Quota;
+use crate::gate::route::Policies;
+use crate::gate::route::Route;
+use crate::gate::route::RouteParts;
+use crate::gate::route::Routes;
+use crate::keys::SharedKeys;
+use crate::limiter::Policy;
+use crate::password::Hasher;
+use crate::revocations::Revocations;
+use crate::store::Store;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::token::issue::AccessTokens;
+use crate::token::verify::Verifier;
+use crate::upstream::Upstream;
+use crate::vault::Vault;
+
+/// Everything that all cores share.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: AccessLog,
+    pub(super) vault: Arc<Vault>,
+    pub(super) keys: SharedKeys,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) store: Store,
+    pub(super) hasher: Hasher,
+}
+
+/// Makes the gate of a core, on that core. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Gates {
+    config: Arc<Config>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    log: AccessLog,
+    keys: SharedKeys,
+    judge: Judge,
+    trust: Arc<Trust>,
+    limits: Limits,
+    quotas: Vec<Quota>,
+    routes: Arc<Routes>,
+    own_cors: Option<Arc<CorsPolicy>>,
+    upstreams: Vec<Arc<config::Upstream>>,
+    door: Door,
+}
+
+impl Assembly {
+    /// Builds what is built once. `runtime` is where our own endpoints run.
+    pub(super) fn gates(self, runtime: Handle) -> Gates {
+        let config = &self.config;
+        let issuer = config.gateway.issuer();
+        let judge = Judge::new(
+            Verifier::new(issuer),
+            Arc::clone(&self.keys),
+            self.revocations.clone(),
+            self.clock.clone(),
+        );
+        let mut quotas = Quotas::new(config, &self.metrics);
+        let limits = quotas.general(config);
+        let routes = routes(config, &limits, &mut quotas);
+        let quotas = quotas.made;
+        let accounts = Arc::new(Accounts {
+            rules: config.accounts.clone(),
+            tokens: config.tokens,
+            access: AccessTokens::new(issuer, config.tokens.access_ttl),
+            store: self.store,
+            vault: self.vault,
+            keys: Arc::clone(&self.keys),
+            judge: judge.clone(),
+            revocations: self.revocations,
+            hasher: self.hasher,
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
+        });
+        let router = endpoints::router(&config.gateway.prefix, accounts);
+        let origins = &config.gateway.cors_origins;
+        Gates {
+            door: Door::new(runtime, router, Arc::clone(&self.metrics)),
+            trust: Arc::new(Trust::new(
+                &config.gateway.trusted_proxies,
+                config.routes.iter().map(|route| &route.identity),
+            )),
+            own_cors: (!origins.is_empty()).then(|| {
+                Arc::new(CorsPolicy::new(&config::Cors {
+                    origins: origins.clone(),
+                    credentials: false,
+                }))
+            }),
+            upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
+            limits,
+            quotas,
+            routes: Arc::new(routes),
+            judge,
+            clock: self.clock,
+            metrics: self.metrics,
+            log: self.log,
+            keys: self.keys,
+            config: self.config,
+        }
+    }
+}
+
+impl Gates {
+    /// All quotas, to be swept now and then.
+    pub(super) fn quotas(&self) -> Vec<Quota> {
+        self.quotas.clone()
+    }
+
+    /// The gate of the calling core.
+    pub(super) fn gate(&self) -> Gate {
+        let config = &self.config;
+        Gate {
+            trust: Arc::clone(&self.trust),
+            limits: self.limits.clone(),
+            own_paths: OwnPaths::new(&config.gateway.prefix),
+            own_cors: self.own_cors.clone(),
+            routes: Arc::clone(&self.routes),
+            authenticator: Authenticator::new(self.judge.clone()),
+            headers: Headers::new(
+                config.gateway.issuer().into(),
+                config.identity.assertion,
+                Arc::clone(&self.keys),
+                self.clock.clone(),
+            ),
+            upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
+            door: self.door.clone(),
+            body_timeout: config.connections.body_timeout,
+            scribe: Rc::new(Scribe {
+                log: self.log.local(),
+                clock: self.clock.clone(),
+                own: self.metrics.route("(own)"),
+                unrouted: self.metrics.route("(none)"),
+            }),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+/// Makes quotas, and remembers them: what a route and its sub-paths inherit is counted together.
+struct Quotas<'a> {
+    keys_max: usize,
+    metrics: &'a Metrics,
+    made: Vec<Quota>,
+    of_routes: Vec<(String, RouteLimit, Quota)>,
+}
+
+impl<'a> Quotas<'a> {
+    fn new(config: &Config, metrics: &'a Metrics) -> Self {
+        Self {
+            keys_max: config.limits.keys_max,
+            metrics,
+            made: Vec::new(),
+            of_routes: Vec::new(),
+        }
+    }
+
+    fn quota(&mut self, name: &str, rate: Rate) -> Quota {
+        let policy = Policy::new(name, rate, self.keys_max);
+        let quota = Quota::new(policy, self.metrics.limit(name));
+        self.made.push(quota.clone());
+        quota
+    }
+
+    fn general(&mut self, config: &Config) -> Limits {
+        let mut named = |name, rate: Option<Rate>| rate.map(|rate| self.quota(name, rate));
+        Limits {
+            per_address: named("per_address", config.limits.per_address),
+            per_user: named("per_user", config.limits.per_user),
+            register: named("register", config.limits.register),
+            login: named("login", config.limits.login),
+            exempt: config.limits.exempt.clone().into(),
+        }
+    }
+
+    /// In the order in which they are asked: the narrowest first.
+    fn of_route(&mut self, route: &config::Route) -> Vec<(LimitBy, Quota)> {
+        let mut quotas: Vec<_> = route
+            .limits
+            .iter()
+            .map(|limit| (limit.by, self.shared(route.family(), *limit)))
+            .collect();
+        quotas.sort_by_key(|(by, _)| *by);
+        quotas
+    }
+
+    fn shared(&mut self, family: &str, limit: RouteLimit) -> Quota {
+        let known = self
+            .of_routes
+            .iter()
+            .find(|(name, other, _)| name == family && *other == limit);
+        if let Some((_, _, quota)) = known {
+            return quota.clone();
+        }
+        let quota = self.quota(&format!("{family}/{}", limit.by), limit.rate);
+        self.of_routes.push((family.to_owned(), limit, quota.clone()));
+        quota
+    }
+}
+
+fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
+    Routes::new(config.routes.iter().enumerate().map(|(index, route)| {
+        let own = quotas.of_route(route);
+        let parts = RouteParts {
+            policies: policies(limits, &own),
+            limits: own,
+            metrics: quotas.metrics.route(&route.name),
+        };
+        Arc::new(Route::new(route.clone(), index, parts))
+    }))
+}
+
+/// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.
+fn policies(limits: &Limits, own: &[(LimitBy, Quota)]) -> Policies {
+    let own = own.iter().map(|(_, quota)| quota);
+    let anonymous: Vec<&str> = limits.per_address.iter().chain(own).map(Quota::item).collect();
+    let mut known = anonymous.clone();
+    known.extend(limits.per_user.iter().map(Quota::item));
+    let value = |items: Vec<&str>| {
+        (!items.is_empty())
+            .then(|| HeaderValue::try_from(items.join(", ")).ok())
+            .flatten()
+    };
+    Policies {
+        anonymous: value(anonymous),
+        known: value(known),
+    }
+}
