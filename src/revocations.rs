@@ -31,6 +31,25 @@ impl Revocations {
 }
 
 /// stub
-pub struct Feed { pub store: crate::store::Store, pub revocations: std::sync::Arc<Revocations>, pub ring: crate::keys::KeyRing, pub keys: crate::keys::SharedKeys, pub clock: crate::clock::Clock }
-impl Feed { pub async fn follow(self, position: i64, on: impl Fn(bool), t: tokio_util::sync::CancellationToken) { } }
-pub async fn load(store: &crate::store::Store, revocations: &Revocations) -> Result<i64, crate::store::Unavailable> { Ok(0) }
+pub struct Feed {
+    pub store: crate::store::Store,
+    pub revocations: std::sync::Arc<Revocations>,
+    pub ring: crate::keys::KeyRing,
+    pub keys: crate::keys::SharedKeys,
+    pub clock: crate::clock::Clock,
+}
+impl Feed {
+    pub async fn follow(
+        self,
+        position: i64,
+        on: impl Fn(bool),
+        t: tokio_util::sync::CancellationToken,
+    ) {
+    }
+}
+pub async fn load(
+    store: &crate::store::Store,
+    revocations: &Revocations,
+) -> Result<i64, crate::store::Unavailable> {
+    Ok(0)
+}

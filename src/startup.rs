@@ -145,7 +145,9 @@ impl Gateway {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let bound = listen(listener.address)?;
-            let address = bound.local_addr().context("cannot learn the bound address")?;
+            let address = bound
+                .local_addr()
+                .context("cannot learn the bound address")?;
             listeners.push(Bound {
                 listener: bound,
                 kind: listener.kind,
@@ -180,7 +182,9 @@ impl Gateway {
 
     /// Where it listens, in the file's order, with the ports it really has.
     pub fn listeners(&self) -> impl Iterator<Item = (SocketAddr, ListenerKind)> {
-        self.listeners.iter().map(|bound| (bound.address, bound.kind))
+        self.listeners
+            .iter()
+            .map(|bound| (bound.address, bound.kind))
     }
 
     /// Where health and metrics are.
@@ -200,7 +204,10 @@ impl Gateway {
         let background = TaskTracker::new();
         self.follow_changes(&background, &closed);
         if let Some(admin) = self.admin {
-            let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
+            let (metrics, readiness) = (
+                Arc::clone(&self.assembly.metrics),
+                Arc::clone(&self.readiness),
+            );
             let serve = admin::serve(admin, metrics, readiness);
             let closed = closed.clone();
             background.spawn(async move { closed.run_until_cancelled(serve).await });
@@ -222,9 +229,10 @@ impl Gateway {
         let sweep = sweep(revocations, clock, gates.quotas());
         let until = closed.clone();
         background.spawn(async move { until.run_until_cancelled(sweep).await });
-        let (cores, threads) =
-            Cores::start(self.config.gateway.threads, &core_config, move || gates.gate())
-                .context("cannot start the cores")?;
+        let (cores, threads) = Cores::start(self.config.gateway.threads, &core_config, move || {
+            gates.gate()
+        })
+        .context("cannot start the cores")?;
         let permits = Arc::new(Semaphore::new(self.config.connections.max));
         let acceptors = start_acceptors(self.listeners, &permits, &cores, &draining)?;
         self.readiness.ready();
@@ -254,7 +262,10 @@ impl Gateway {
             keys: Arc::clone(&self.assembly.keys),
             clock: self.assembly.clock.clone(),
         };
-        let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
+        let (metrics, readiness) = (
+            Arc::clone(&self.assembly.metrics),
+            Arc::clone(&self.readiness),
+        );
         let on_availability = move |available| {
             metrics.store_available(available);
             readiness.store(available);
@@ -292,7 +303,9 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     });
     bound.with_context(|| {
-        format!("cannot listen on {address}; is something else, perhaps a gateway, listening there?")
+        format!(
+            "cannot listen on {address}; is something else, perhaps a gateway, listening there?"
+        )
     })
 }
 
@@ -321,7 +334,11 @@ fn start_acceptors(
                 for (listener, kind, address) in listeners {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            let bound = Bound { listener, kind, address };
+                            let bound = Bound {
+                                listener,
+                                kind,
+                                address,
+                            };
                             let (permits, cores) = (Arc::clone(&permits), cores.clone());
                             accepting.spawn(accept::run(bound, permits, cores, draining.clone()));
                         }

@@ -1,7 +1,13 @@
 //! `portcullis explain`.
+use crate::config::Config;
 use std::io;
 use std::process::ExitCode;
-use crate::config::Config;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
-pub(super) fn run(config: &Config, arguments: &Arguments, output: &mut dyn io::Write) -> anyhow::Result<ExitCode> { todo!() }
+pub(super) fn run(
+    config: &Config,
+    arguments: &Arguments,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<ExitCode> {
+    todo!()
+}
