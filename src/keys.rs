@@ -21,7 +21,6 @@ use crate::config::Algorithm;
 use crate::keys::line::Line;
 use crate::keys::line::Lines;
 use crate::keys::pair::KeyPair;
-use crate::store::CHANGES_KEPT;
 use crate::store::KeyPurpose;
 use crate::store::KeyState;
 use crate::store::Store;

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::store::CHANGES_KEPT;
 use crate::store::Change;
 
 impl KeySet {

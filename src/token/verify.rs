@@ -61,10 +61,15 @@ pub struct Claims {
     pub methods: Vec<String>,
     /// `exp`, seconds since the epoch
     pub expires_at: u64,
-    /// Which key signed it.
-    pub kid: String,
     /// Private, so that no other room can write a `Claims` down.
-    verified: (),
+    kid: String,
+}
+
+impl Claims {
+    /// Which key signed it.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
 }
 
 /// Why a token is refused: for the log and the metrics; a caller only learns `invalid_token`.
@@ -302,7 +307,6 @@ impl Payload {
             methods: self.amr,
             expires_at: self.exp,
             kid,
-            verified: (),
         })
     }
 }

@@ -19,6 +19,11 @@ impl Store {
         let store = Self::open(&folder.path().join("test.db"), Open::Create).await;
         (store.unwrap(), folder)
     }
+
+    /// Breaks the database, and mends it.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.writer).await.unwrap();
+    }
 }
 
 fn named(name: &str) -> NewUser {
