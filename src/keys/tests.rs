@@ -17,7 +17,7 @@ impl KeySet {
             let all = vec![Arc::clone(&current)];
             OpenLine { current, all }
         };
-        Self::assemble(&[], &line(), &line())
+        Self::assemble(&line(), &line())
     }
 }
 

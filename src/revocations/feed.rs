@@ -16,10 +16,6 @@ use crate::revocations::Revocations;
 use crate::store::Change;
 use crate::store::Store;
 
-/// How soon a change is felt: the contract promises a second between processes, 250 ms of it here.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
-
 /// Carries changes from the store into memory.
 #[derive(Debug)]
 pub struct Feed {
@@ -108,6 +104,10 @@ impl Feed {
         }
     }
 }
+
+/// How soon a change is felt: the contract promises a second between processes, 250 ms of it here.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
