@@ -17,7 +17,6 @@ use std::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks until there is an answer.
-#[track_caller]
 pub(crate) async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

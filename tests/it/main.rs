@@ -13,4 +13,6 @@
 
 mod harness;
 
+mod framing;
 mod routing;
+mod spoofed_headers;
