@@ -13,6 +13,12 @@
 
 mod harness;
 
+mod accounts;
+mod authentication;
+mod authorization;
 mod framing;
+mod keys;
+mod limits;
 mod routing;
+mod sessions;
 mod spoofed_headers;
