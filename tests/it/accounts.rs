@@ -132,7 +132,7 @@ async fn own_endpoints_take_json_of_their_form_and_nothing_else() {
         for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
             post(path, kind, &fine).await.expect_problem(415, "not_json");
         }
-        for broken in ["", "{", "{\"username\":", "nul", "'a'", "\u{feff}{}"] {
+        for broken in ["", "{", "{\"", "nul", "'a'", "\u{feff}{}"] {
             let refused = post(path, "application/json", broken).await;
             refused.expect_problem(400, "bad_json");
         }
