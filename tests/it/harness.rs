@@ -17,10 +17,7 @@ use std::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks until there is an answer.
-pub(crate) async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {

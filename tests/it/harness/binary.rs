@@ -1,22 +1,19 @@
 //! The built binary: exit codes, signals, and ends without warning.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
 
-use crate::harness::PATIENCE;
 use crate::harness::caller::Caller;
 use crate::harness::caller::Protocol;
+use crate::harness::eventually;
 use crate::harness::gateway::Folder;
 use crate::harness::install_crypto;
 
@@ -30,21 +27,18 @@ pub(crate) struct Output {
 
 /// Runs one command in a folder to its end.
 pub(crate) fn portcullis(folder: &Folder, arguments: &[&str]) -> Output {
-    let output = command(folder, arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Output {
-        code: output.status.code().expect("no signal ended it"),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+    ended(&mut command(folder, arguments))
 }
 
 /// As [`portcullis`], with a text on standard input.
 pub(crate) fn portcullis_reading(folder: &Folder, arguments: &[&str], input: &str) -> Output {
-    // A file cannot fill up as a pipe can.
     folder.write("stdin", input);
-    let input = std::fs::File::open(folder.path("stdin")).unwrap();
-    let output = command(folder, arguments).stdin(input).output().unwrap();
+    let input = fs::File::open(folder.path("stdin")).unwrap();
+    ended(command(folder, arguments).stdin(input))
+}
+
+fn ended(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Output {
         code: output.status.code().expect("no signal ended it"),
@@ -66,50 +60,46 @@ impl Output {
 pub(crate) struct Served {
     child: Child,
     address: SocketAddr,
-    said: Vec<String>,
     folder: Folder,
 }
 
 impl Served {
     /// Starts it and waits until it has said where it listens.
-    pub(crate) fn start(folder: &Folder) -> Self {
-        let mut child = command(folder, &["serve"]).spawn().unwrap();
-        // Anything after the greeting goes nowhere; the pipe is far from full by then.
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = Vec::new();
-        let mut address = None;
-        for line in stderr.lines() {
-            let line = line.unwrap();
-            if let Some(listener) = line.strip_prefix("listen https://") {
-                address = listener.parse().ok();
+    pub(crate) async fn start(folder: &Folder) -> Self {
+        let to_file = |name| fs::File::create(folder.path(name)).unwrap();
+        let mut child = command(folder, &["serve"])
+            .stdout(to_file("stdout"))
+            .stderr(to_file("stderr"))
+            .spawn()
+            .unwrap();
+        let listening = eventually("the gateway to say where it listens", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                let said = fs::read_to_string(folder.path("stderr")).unwrap();
+                panic!("it did not start: {status}: {said}");
             }
-            let is_last = line.starts_with("route ");
-            said.push(line);
-            if is_last {
-                break;
-            }
-        }
-        let Some(address) = address else {
-            let status = child.wait();
-            panic!("it did not start: {status:?} {said:?}");
-        };
+            let said = fs::read_to_string(folder.path("stderr")).unwrap();
+            // The routes come after the listeners: all of those are there by then.
+            said.contains("\nroute ").then_some(said)
+        });
+        let said = listening.await;
+        let address = said.lines().find_map(|line| line.strip_prefix("listen https://"));
+        let address = address.unwrap().parse().unwrap();
         Self {
             child,
             address,
-            said,
             folder: folder.clone(),
         }
     }
 
-    /// What it said on the terminal, up to the first route.
-    pub(crate) fn said(&self) -> &[String] {
-        &self.said
+    /// What it has said on the terminal.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.folder.path("stderr")).unwrap()
     }
 
     /// Somebody without a credential.
     pub(crate) fn anonymous(&self) -> Caller {
         install_crypto();
-        let authority = std::fs::read(self.folder.path("certs/ca.pem")).unwrap();
+        let authority = fs::read(self.folder.path("certs/ca.pem")).unwrap();
         Caller::new(self.address, &authority, Protocol::Http1)
     }
 
@@ -132,14 +122,7 @@ impl Served {
 
     /// Waits for its end.
     pub(crate) async fn ended(mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the end of the gateway", async || self.child.try_wait().unwrap()).await
     }
 }
 

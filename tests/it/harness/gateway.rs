@@ -233,7 +233,7 @@ impl Gateway {
     /// The one access-log line of the request that was answered with this id.
     pub(crate) async fn log_line(&self, request_id: &str) -> Value {
         let has_id = |line: &Value| line["request_id"] == request_id;
-        eventually("the line of a request in the log", || async {
+        eventually("the line of a request in the log", async || {
             self.log_lines().into_iter().find(has_id)
         })
         .await

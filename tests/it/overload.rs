@@ -1,0 +1,154 @@
+//! Too much at once: what is shed, and what must not notice.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::harness::caller::PASSWORD;
+use crate::harness::gateway::Gateway;
+use crate::harness::upstream::Upstream;
+
+// SECURITY 27
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_sign_ins_is_shed_and_stalls_no_app() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [hashing]
+        memory = "64MiB"
+        iterations = 4
+        threads = 1
+        queue = 1
+        deadline = "100ms"
+        [routes.app]
+        path = "/app"
+        auth = "none"
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    let mut callers = Vec::new();
+    for _ in 0..30 {
+        let caller = gateway.anonymous();
+        // Connected beforehand, so that they arrive together.
+        caller.get("/auth/me").await.expect(401);
+        callers.push(caller);
+    }
+    let mut flood = JoinSet::new();
+    let mut proxied = JoinSet::new();
+    for caller in callers {
+        let asking = caller.clone();
+        flood.spawn(async move {
+            let body = json!({ "username": "alice", "password": PASSWORD });
+            asking.post("/auth/login", &body).await
+        });
+        proxied.spawn(async move { caller.get("/app").await.status });
+    }
+    assert!(proxied.join_all().await.iter().all(|status| *status == 200));
+    let answers = flood.join_all().await;
+    let (shed, judged): (Vec<_>, Vec<_>) = answers.into_iter().partition(|it| it.status == 503);
+    assert!(!shed.is_empty() && !judged.is_empty());
+    for answer in judged {
+        answer.expect_problem(401, "bad_credentials");
+    }
+    for answer in &shed {
+        let wait: u32 = answer.header("retry-after").parse().unwrap();
+        assert!(wait >= 1);
+        answer.clone().expect_problem(503, "busy");
+    }
+    assert_eq!(gateway.metric("portcullis_hashes_shed_total"), shed.len() as f64);
+}
+
+// SECURITY 27
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_flood_sign_ins_work_again() {
+    let gateway = Gateway::start(
+        r#"
+        [hashing]
+        threads = 1
+        queue = 1
+        [routes.app]
+        path = "/app"
+        upstream = "echo"
+        "#,
+    );
+    gateway.anonymous().register("alice").await;
+    let mut flood = JoinSet::new();
+    for _ in 0..20 {
+        let caller = gateway.anonymous();
+        let body = json!({ "username": "alice", "password": "wrong" });
+        flood.spawn(async move { caller.post("/auth/login", &body).await.status });
+    }
+    let statuses = flood.join_all().await;
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 503)), "{statuses:?}");
+    let alice = gateway.signed_in("alice").await;
+    alice.get("/app").await.expect(200);
+}
+
+// SECURITY 53
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_gets_no_more_connections_than_it_was_promised() {
+    let app = crate::harness::upstream::RawUpstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [gateway]
+        threads = 1
+        [upstreams.app]
+        targets = ["{}"]
+        connections = 1
+        timeouts = {{ connect = "100ms" }}
+        [routes.app]
+        path = "/app"
+        auth = "none"
+        upstream = "app"
+        "#,
+        app.url()
+    ));
+    let caller = gateway.anonymous();
+    let first = tokio::spawn(async move { caller.get("/app").await });
+    let mut link = app.accept().await;
+    link.head().await;
+    let refused = gateway.anonymous().get("/app").await;
+    assert_ne!(refused.header("retry-after"), "");
+    refused.expect_problem(503, "upstream_busy");
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    first.await.unwrap().expect(200);
+}
+
+// SECURITY 55
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_odd_requests_make_nothing_panic() {
+    let gateway = Gateway::start(
+        r#"
+        [routes.app]
+        path = "/"
+        auth = "optional"
+        upstream = "echo"
+        "#,
+    );
+    // From a seed, so that a failure comes back.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    let whole = b"POST /a%20b;c?d HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a.b.c\r\n\
+                  X-Auth-User: x\r\nCookie: a=b\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  3\r\nabc\r\n0\r\n\r\n";
+    for _ in 0..300 {
+        let mut bytes = whole.to_vec();
+        for _ in 0..4 {
+            let at = usize::from(next()) % bytes.len();
+            bytes[at] = next();
+        }
+        let mut raw = gateway.raw().await;
+        raw.send(&bytes).await;
+        raw.send("\r\n\r\n\r\n0\r\n\r\n").await;
+    }
+    gateway.anonymous().get("/").await.expect(200);
+    assert_eq!(gateway.metric("portcullis_panics_total"), 0.0);
+    tokio::time::timeout(Duration::from_secs(20), gateway.anonymous().get("/")).await.unwrap();
+}
