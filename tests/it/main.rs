@@ -1,0 +1,24 @@
+//! What an operator, a client or an upstream can see, tried on the real gateway.
+//!
+//! One binary, so that it is linked once and shares the harness. A test that admits has a twin that
+//! refuses and asserts that nothing reached the upstream; a test that proves a number of the
+//! security requirements names it above.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod harness;
+
+mod accounts;
+mod authentication;
+mod authorization;
+mod framing;
+mod keys;
+mod limits;
+mod routing;
+mod sessions;
+mod spoofed_headers;

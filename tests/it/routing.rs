@@ -1,0 +1,343 @@
+//! Which route a request takes: host, then longest path, then method; nothing falls through. And
+//! the path that is authorised is the path that is forwarded.
+
+use http::StatusCode;
+use reqwest::Method;
+
+use crate::harness::caller::Answer;
+use crate::harness::gateway::Gateway;
+use crate::harness::upstream::Upstream;
+
+// SECURITY 7
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route_is_a_404_and_reaches_nothing() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.app]
+        path = "/app"
+        auth = "none"
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    let caller = gateway.anonymous();
+
+    for path in ["/app", "/app/", "/app/x?y=z", "/%61pp"] {
+        caller.get(path).await.expect(200);
+        assert_eq!(app.only().target, path);
+    }
+    for path in ["/", "/other", "/appendix", "/App", "/ap/p"] {
+        caller.get(path).await.expect_problem(404, "no_route");
+    }
+    app.assert_untouched();
+}
+
+// SECURITY 7
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guarded_path_never_falls_through_to_an_open_one() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.open]
+        path = "/"
+        auth = "none"
+        upstream = "{0}"
+        [routes.admin]
+        path = "/admin"
+        methods = ["GET"]
+        upstream = "{0}"
+        [routes.admin-host]
+        path = "/"
+        host = "admin.example.com"
+        methods = ["GET"]
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    let caller = gateway.anonymous();
+
+    caller.get("/administrators").await.expect(200);
+    app.only();
+
+    for path in ["/admin", "/admin/", "/admin/x", "/%61dmin/x", "/admi%6e"] {
+        caller.get(path).await.expect_problem(401, "unauthenticated");
+    }
+    // Neither another method nor another spelling of the host leads to the wider route.
+    let posted = Answer::of(caller.request(Method::POST, "/admin")).await;
+    assert_eq!(posted.header("allow"), "GET, HEAD");
+    posted.expect_problem(405, "method_not_allowed");
+    for host in ["admin.example.com", "ADMIN.example.com", "admin.example.com."] {
+        let at = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(gateway.raw().await.ask(at).await.status(), 401, "{host}");
+        let post = format!("POST /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(gateway.raw().await.ask(post).await.status(), 405, "{host}");
+    }
+    app.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_decides_first_and_the_longest_path_after_it() {
+    let mut apps = Vec::new();
+    for _ in 0..5 {
+        apps.push(Upstream::start().await);
+    }
+    let [exact, wildcard, any, long, short] = &apps[..] else {
+        unreachable!("five were started");
+    };
+    let gateway = Gateway::start(&format!(
+        r#"
+        [defaults]
+        auth = "none"
+        [routes.exact]
+        host = "app.example.com"
+        path = "/"
+        upstream = "{}"
+        [routes.wildcard]
+        host = "*.example.com"
+        path = "/"
+        upstream = "{}"
+        [routes.any]
+        path = "/"
+        upstream = "{}"
+        [routes.long]
+        path = "/a/b"
+        upstream = "{}"
+        [routes.short]
+        path = "/a"
+        upstream = "{}"
+        "#,
+        exact.url(),
+        wildcard.url(),
+        any.url(),
+        long.url(),
+        short.url(),
+    ));
+    let caller = gateway.anonymous();
+    let checks = [
+        ("app.example.com", "/a/b", exact),
+        ("other.example.com", "/a/b", wildcard),
+        ("localhost", "/", any),
+        ("localhost", "/b", any),
+        ("localhost", "/a/b/c", long),
+        ("localhost", "/a/bc", short),
+        ("localhost", "/a", short),
+    ];
+    for (host, path, expected) in checks {
+        caller.at(host).get(path).await.expect(200);
+        assert_eq!(expected.only().target, path, "{host}{path}");
+    }
+    apps.iter().for_each(Upstream::assert_untouched);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_choose_among_routes_of_one_path() {
+    let (readers, writers) = (Upstream::start().await, Upstream::start().await);
+    let gateway = Gateway::start(&format!(
+        r#"
+        [defaults]
+        auth = "none"
+        [routes.read]
+        path = "/notes"
+        methods = ["GET"]
+        upstream = "{}"
+        [routes.write]
+        path = "/notes"
+        methods = ["POST"]
+        upstream = "{}"
+        "#,
+        readers.url(),
+        writers.url()
+    ));
+    let caller = gateway.anonymous();
+    let send = async |method: Method| Answer::of(caller.request(method, "/notes")).await;
+
+    send(Method::GET).await.expect(200);
+    assert_eq!(readers.only().method, "GET");
+    send(Method::HEAD).await.expect(200);
+    assert_eq!(readers.only().method, "HEAD");
+    send(Method::POST).await.expect(200);
+    assert_eq!(writers.only().method, "POST");
+
+    let refused = send(Method::DELETE).await;
+    assert_eq!(refused.header("allow"), "GET, HEAD, POST");
+    refused.expect_problem(405, "method_not_allowed");
+    readers.assert_untouched();
+    writers.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_endpoints_win_on_every_host() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.app]
+        path = "/"
+        host = ["app.example.com", "localhost"]
+        auth = "none"
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    for host in ["localhost", "app.example.com"] {
+        let caller = gateway.anonymous().at(host);
+        caller.get("/auth/me").await.expect_problem(401, "unauthenticated");
+        for path in ["/auth", "/auth/nothing", "/%61uth/me", "/auth/%6de"] {
+            caller.get(path).await.expect_problem(404, "no_endpoint");
+        }
+        caller.get("/.well-known/jwks.json").await.expect(200);
+    }
+    app.assert_untouched();
+
+    gateway.anonymous().get("/authors").await.expect(200);
+    assert_eq!(app.only().target, "/authors");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_endpoints_without_a_prefix_leave_the_other_paths_to_apps() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [gateway]
+        prefix = ""
+        [routes.app]
+        path = "/"
+        auth = "none"
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    let caller = gateway.anonymous();
+    caller.get("/me").await.expect_problem(401, "unauthenticated");
+    caller.get("/login").await.expect_problem(405, "method_not_allowed");
+    app.assert_untouched();
+
+    for path in ["/", "/me/too", "/auth/me"] {
+        caller.get(path).await.expect(200);
+        assert_eq!(app.only().target, path);
+    }
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn spellings_that_apps_read_differently_are_refused() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.open]
+        path = "/"
+        auth = "none"
+        upstream = "{0}"
+        [routes.admin]
+        path = "/admin"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    let never = [
+        "/public/../admin",
+        "/public/./admin",
+        "/..",
+        "/.",
+        "/public/%2e%2e/admin",
+        "/public/%2E./admin",
+        "/public/..;x=y/admin",
+        "/public/..%2fadmin",
+        "/public/..%5cadmin",
+        "/public\\..\\admin",
+        "/%00admin",
+        "/admin%00",
+        "/admin%0a",
+        "/admin%7f",
+        "/admin%",
+        "/admin%2",
+        "/admin%zz",
+        "/%ff%fe",
+        "/%c0%ae%c0%ae/admin",
+    ];
+    let unless_allowed = [
+        "/%2fadmin",
+        "/x%2fadmin",
+        "/x%5cadmin",
+        "/\\admin",
+        "/admin;x",
+        "/;/admin",
+        "/admin%3bx",
+        "//admin",
+        "/x//admin",
+        "/%2561dmin",
+        "/x%252fadmin",
+    ];
+    for path in never.iter().chain(&unless_allowed) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = gateway.raw().await.ask(request).await;
+        assert_eq!(answer.status(), 400, "{path}");
+    }
+    app.assert_untouched();
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_may_allow_a_spelling_but_never_for_the_path_of_another_route() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.open]
+        path = "/"
+        auth = "none"
+        path_allow = ["encoded_slash", "semicolon", "double_slash", "double_encoding"]
+        upstream = "{0}"
+        [routes.admin]
+        path = "/admin"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    for path in ["/a%2fb", "/a%5Cb", "/a;b=c", "//a///b", "/a%2520b", "/a%2Fadmin"] {
+        let request = format!("GET {path}?q=%2e HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = gateway.raw().await.ask(request).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        assert_eq!(app.only().target, format!("{path}?q=%2e"));
+    }
+    for path in [
+        "//admin",
+        "/%2fadmin",
+        "/;/admin",
+        "/%2561dmin",
+        "/admin;x",
+        "/admin%2fx",
+        "/a/..%2fadmin",
+        "/a%252f..%252fadmin",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let status = gateway.raw().await.ask(request).await.status();
+        assert!(matches!(status, 400 | 401), "{path}: {status}");
+    }
+    app.assert_untouched();
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_the_key_that_would_allow_the_path() {
+    let gateway = Gateway::start(
+        r#"
+        [routes.open]
+        path = "/"
+        auth = "none"
+        upstream = "echo"
+        "#,
+    );
+    let caller = gateway.anonymous();
+    for (path, key) in [
+        ("/a%2fb", "encoded_slash"),
+        ("/a%5cb", "encoded_slash"),
+        ("/a;b", "semicolon"),
+        ("//a", "double_slash"),
+        ("/a%252fb", "double_encoding"),
+    ] {
+        let refused = caller.get(path).await.expect_problem(400, "path_refused");
+        assert!(refused.text().contains(key), "{path}: {}", refused.text());
+    }
+    let plain = caller.get("/a%20b/%C3%BC?x=../%2f;//").await;
+    assert_eq!(plain.status, StatusCode::OK);
+}
