@@ -78,11 +78,6 @@ impl Identity {
         Arc::as_ptr(&self.facts).addr()
     }
 
-    /// For `explain`: who `user` would be with a first-party token of `scopes`, without one.
-    pub(crate) fn hypothetical(claims: Claims) -> Self {
-        Self::new(claims, 0)
-    }
-
     fn new(claims: Claims, generation: u64) -> Self {
         Self {
             facts: Arc::new(Facts {

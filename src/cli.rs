@@ -2,10 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 refused or not found, 2 the arguments or the file are wrong.
 
+mod ask;
 mod check;
 mod explain;
 mod init;
+mod key;
+mod opened;
 mod serve;
+mod token;
+mod user;
 
 use std::io;
 use std::io::Write as _;
@@ -25,7 +30,13 @@ const FILES: [&str; 2] = ["gateway.toml", "/etc/portcullis/gateway.toml"];
 #[command(name = "portcullis", version, about, max_term_width = 100)]
 struct Arguments {
     /// The configuration file [default: ./gateway.toml, then /etc/portcullis/gateway.toml]
-    #[arg(long, short, global = true, env = "PORTCULLIS_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "PORTCULLIS_CONFIG",
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,6 +50,12 @@ enum Command {
     Check(check::Arguments),
     /// Show which route a request takes, who may pass, and what the app would see
     Explain(explain::Arguments),
+    /// Manage accounts
+    User(user::Arguments),
+    /// Manage signing keys
+    Key(key::Arguments),
+    /// Make a token useless
+    Token(token::Arguments),
     /// Write a short gateway.toml to start from
     Init(init::Arguments),
 }
@@ -81,7 +98,13 @@ fn run(
     match command {
         Command::Init(init) => init::run(&init, output, errors),
         Command::Check(check) => check::run(&file, &check, output, errors),
-        Command::Explain(explain) => explain::run(&Config::load(&file)?, &explain, output),
+        Command::Explain(explain) => {
+            let config = Config::load(&file)?;
+            block_on(explain::run(config, explain, output))
+        }
+        Command::User(user) => block_on(user::run(&Config::load(&file)?, user, output)),
+        Command::Key(key) => block_on(key::run(&Config::load(&file)?, key, output)),
+        Command::Token(token) => block_on(token::run(&Config::load(&file)?, token, output)),
         Command::Serve(serve) => serve::run(Config::load(&file)?, &serve, errors),
     }
 }

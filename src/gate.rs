@@ -91,6 +91,16 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
 }
 
+/// What `explain` shows.
+#[derive(Debug)]
+pub struct Explained {
+    /// The route that was found.
+    pub route: Option<Arc<Route>>,
+    /// The refusal; or the target and headers that the app would see; or nothing, where the
+    /// gateway answers by itself.
+    pub outcome: Result<Option<(http::Uri, HeaderMap)>, Rejection>,
+}
+
 /// Where a request goes.
 enum Destination<'a> {
     Own(Endpoint),
@@ -160,7 +170,7 @@ impl Gate {
     }
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
-    pub fn decide(&self, route: &Arc<Route>, inbound: &Inbound) -> Result<Permit, Rejection> {
+    fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
         // A route that forwards the header as the app's own does not read it as a credential.
         let credential = (!route.config().forward_authorization)
             .then(|| inbound.authorization())
@@ -173,9 +183,29 @@ impl Gate {
         Ok(route.authorize(caller)?)
     }
 
-    fn destination(
+    /// What would become of a request, for `portcullis explain`: the same steps, nothing spent,
+    /// nothing sent.
+    pub fn explain(&self, mut inbound: Inbound<()>) -> Explained {
+        let mut trail = Trail::default();
+        let outcome = match self.destination(&inbound, &mut trail) {
+            Err(rejection) => Err(rejection),
+            Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
+            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).map(|permit| {
+                let mut headers = inbound.take_headers();
+                self.headers.complete(&mut headers, &permit, &inbound);
+                let target = forward::outbound_target(&permit, &inbound);
+                Some((target, headers))
+            }),
+        };
+        Explained {
+            route: trail.route,
+            outcome,
+        }
+    }
+
+    fn destination<B>(
         &self,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
         trail: &mut Trail,
     ) -> Result<Destination<'_>, Rejection> {
         let (path, headers) = (inbound.path(), inbound.headers());

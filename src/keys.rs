@@ -21,7 +21,6 @@ use crate::config::Algorithm;
 use crate::keys::line::Line;
 use crate::keys::line::Lines;
 use crate::keys::pair::KeyPair;
-use crate::store::CHANGES_KEPT;
 use crate::store::KeyPurpose;
 use crate::store::KeyState;
 use crate::store::Store;
@@ -236,23 +235,25 @@ impl KeySet {
     fn open(lines: &Lines, vault: &Vault) -> Result<Self, KeyError> {
         let access = open_line(&lines.access, vault)?;
         let assertion = open_line(&lines.assertion, vault)?;
-        Ok(Self::assemble(&lines.stored(), &access, &assertion))
+        Ok(Self::assemble(&access, &assertion))
     }
 
-    fn assemble(stored: &[StoredKey], access: &OpenLine, assertion: &OpenLine) -> Self {
+    fn assemble(access: &OpenLine, assertion: &OpenLine) -> Self {
         let by_kid = |pair: &Arc<KeyPair>| (pair.kid().to_owned(), Arc::clone(pair));
+        let jwks = publish(access.all.iter().chain(&assertion.all));
         Self {
-            generation: fingerprint(stored),
+            generation: fingerprint(&jwks),
             access: Arc::clone(&access.current),
             assertion: Arc::clone(&assertion.current),
             verifying: access.all.iter().map(by_kid).collect(),
-            jwks: publish(access.all.iter().chain(&assertion.all)),
+            jwks,
         }
     }
 }
 
 struct OpenLine {
     current: Arc<KeyPair>,
+    /// The current one first: the order in which they are published.
     all: Vec<Arc<KeyPair>>,
 }
 
@@ -277,10 +278,9 @@ fn seal_label(kid: &str) -> String {
     format!("signing key {kid}")
 }
 
-/// Equal for equal keys in equal states, so that a reload that changed nothing disturbs nobody.
-fn fingerprint(stored: &[StoredKey]) -> u64 {
-    let described = format!("{:?}", states(stored));
-    let digest = digest::digest(&digest::SHA256, described.as_bytes());
+/// Equal for equal keys in equal places, so that a reload that changed nothing disturbs nobody.
+fn fingerprint(jwks: &[u8]) -> u64 {
+    let digest = digest::digest(&digest::SHA256, jwks);
     let head = digest.as_ref().first_chunk().copied();
     head.map_or(0, u64::from_be_bytes)
 }

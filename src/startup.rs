@@ -28,9 +28,11 @@ use crate::edge::accept::Bound;
 use crate::edge::core::CoreConfig;
 use crate::edge::core::Cores;
 use crate::edge::tls::Tls;
+use crate::gate::Gate;
 use crate::gate::limit::Quota;
 use crate::keys::KeyRing;
-use crate::revocations;
+use crate::password::Hasher;
+use crate::revocations::Feed;
 use crate::revocations::Revocations;
 use crate::startup::assemble::Assembly;
 use crate::store::Open;
@@ -40,6 +42,7 @@ use crate::telemetry::access::Writer;
 use crate::telemetry::admin;
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::metrics::Metrics;
+use crate::vault::Vault;
 
 /// How often counts and revocations that have lapsed are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -84,8 +87,7 @@ pub struct Gateway {
     tls: Option<Tls>,
     assembly: Assembly,
     log_writer: Writer,
-    store: Store,
-    ring: KeyRing,
+    feed: Feed,
     position: i64,
     readiness: Arc<Readiness>,
     made: Made,
@@ -122,7 +124,15 @@ impl Gateway {
         let keys = ring.load(clock.now()).await?;
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let revocations = Arc::new(Revocations::default());
-        let position = revocations::load(&store, &revocations).await?;
+        let feed = Feed {
+            store: store.clone(),
+            revocations: Arc::clone(&revocations),
+            ring,
+            keys: Arc::clone(&keys),
+            clock: clock.clone(),
+        };
+        // Loaded before anything is served: a token that was ended while nobody ran is refused.
+        let position = feed.load().await?;
 
         let log = match options.log_sink {
             Some(sink) => AccessLog::start_with(sink.0, config.log.format, Arc::clone(&metrics)),
@@ -130,7 +140,7 @@ impl Gateway {
         };
         let (log, log_writer) = log.context("cannot start the log's writer")?;
         let assembly = Assembly {
-            hasher: crate::password::Hasher::start(&config.hashing, metrics.hashing())
+            hasher: Hasher::start(&config.hashing, metrics.hashing())
                 .context("cannot start the hashing threads")?,
             log,
             config: Arc::clone(&config),
@@ -145,7 +155,9 @@ impl Gateway {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let bound = listen(listener.address)?;
-            let address = bound.local_addr().context("cannot learn the bound address")?;
+            let address = bound
+                .local_addr()
+                .context("cannot learn the bound address")?;
             listeners.push(Bound {
                 listener: bound,
                 kind: listener.kind,
@@ -160,8 +172,7 @@ impl Gateway {
             tls,
             assembly,
             log_writer,
-            store,
-            ring,
+            feed,
             position,
             readiness: Arc::new(Readiness::default()),
             made,
@@ -180,7 +191,9 @@ impl Gateway {
 
     /// Where it listens, in the file's order, with the ports it really has.
     pub fn listeners(&self) -> impl Iterator<Item = (SocketAddr, ListenerKind)> {
-        self.listeners.iter().map(|bound| (bound.address, bound.kind))
+        self.listeners
+            .iter()
+            .map(|bound| (bound.address, bound.kind))
     }
 
     /// Where health and metrics are.
@@ -195,72 +208,108 @@ impl Gateway {
     ///
     /// Where a thread cannot be started.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            config,
+            listeners,
+            admin,
+            tls,
+            assembly,
+            log_writer,
+            feed,
+            position,
+            readiness,
+            made: _,
+        } = self;
         let draining = CancellationToken::new();
         let closed = CancellationToken::new();
         let background = TaskTracker::new();
-        self.follow_changes(&background, &closed);
-        if let Some(admin) = self.admin {
-            let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
-            let serve = admin::serve(admin, metrics, readiness);
-            let closed = closed.clone();
-            background.spawn(async move { closed.run_until_cancelled(serve).await });
+        let metrics = Arc::clone(&assembly.metrics);
+
+        let on_availability = {
+            let (metrics, readiness) = (Arc::clone(&metrics), Arc::clone(&readiness));
+            move |available| {
+                metrics.store_available(available);
+                readiness.store(available);
+            }
+        };
+        background.spawn(feed.follow(position, on_availability, closed.clone()));
+        if let Some(admin) = admin {
+            let serve = admin::serve(admin, Arc::clone(&metrics), Arc::clone(&readiness));
+            background.spawn(until(closed.clone(), serve));
         }
 
+        let (revocations, clock) = (Arc::clone(&assembly.revocations), assembly.clock.clone());
+        let gates = assembly.gates(Handle::current());
+        background.spawn(until(
+            closed.clone(),
+            sweep(revocations, clock, gates.quotas()),
+        ));
         let core_config = CoreConfig {
-            connections: self.config.connections.clone(),
-            public_url: Arc::new(self.config.gateway.public_url.clone()),
-            trusted_proxies: self.config.gateway.trusted_proxies.clone().into(),
-            tls: self.tls,
-            metrics: Arc::clone(&self.assembly.metrics),
+            connections: config.connections.clone(),
+            public_url: Arc::new(config.gateway.public_url.clone()),
+            trusted_proxies: config.gateway.trusted_proxies.clone().into(),
+            tls,
+            metrics,
             draining: draining.clone(),
         };
-        let (revocations, clock) = (
-            Arc::clone(&self.assembly.revocations),
-            self.assembly.clock.clone(),
-        );
-        let gates = self.assembly.gates(Handle::current());
-        let sweep = sweep(revocations, clock, gates.quotas());
-        let until = closed.clone();
-        background.spawn(async move { until.run_until_cancelled(sweep).await });
-        let (cores, threads) =
-            Cores::start(self.config.gateway.threads, &core_config, move || gates.gate())
-                .context("cannot start the cores")?;
-        let permits = Arc::new(Semaphore::new(self.config.connections.max));
-        let acceptors = start_acceptors(self.listeners, &permits, &cores, &draining)?;
-        self.readiness.ready();
+        let threads = config.gateway.threads;
+        let (cores, threads) = Cores::start(threads, &core_config, move || gates.gate())
+            .context("cannot start the cores")?;
+        let permits = Arc::new(Semaphore::new(config.connections.max));
+        let acceptor = start_acceptor(listeners, &permits, &cores, &draining)?;
+        readiness.ready();
 
         shutdown.cancelled().await;
         tracing::info!("draining: no more requests are taken");
-        self.readiness.draining();
+        readiness.draining();
         draining.cancel();
         threads.ended().await;
-        if acceptors.join().is_err() {
+        if acceptor.join().is_err() {
             tracing::error!("the acceptor ended by a panic");
         }
         closed.cancel();
         background.close();
         background.wait().await;
-        self.log_writer.finish();
+        log_writer.finish();
         Ok(())
     }
+}
 
-    /// Reads the table of changes, so that what another process ends is refused here within a
-    /// second.
-    fn follow_changes(&self, background: &TaskTracker, closed: &CancellationToken) {
-        let feed = revocations::Feed {
-            store: self.store.clone(),
-            revocations: Arc::clone(&self.assembly.revocations),
-            ring: self.ring.clone(),
-            keys: Arc::clone(&self.assembly.keys),
-            clock: self.assembly.clock.clone(),
-        };
-        let (metrics, readiness) = (Arc::clone(&self.assembly.metrics), Arc::clone(&self.readiness));
-        let on_availability = move |available| {
-            metrics.store_available(available);
-            readiness.store(available);
-        };
-        background.spawn(feed.follow(self.position, on_availability, closed.clone()));
-    }
+/// The gate of a gateway that serves nothing, for `portcullis explain`: the same routes, policies
+/// and keys, put together by the same hands.
+///
+/// # Errors
+///
+/// Where the keys do not open, or a thread cannot be started.
+pub async fn gate_of(
+    config: Config,
+    store: Store,
+    vault: Arc<Vault>,
+    ring: &KeyRing,
+    clock: Clock,
+) -> anyhow::Result<Gate> {
+    let metrics = Metrics::new();
+    let keys = ring.reload(clock.now()).await?;
+    let nowhere = Box::new(std::io::sink());
+    let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
+    let assembly = Assembly {
+        hasher: Hasher::start(&config.hashing, metrics.hashing())?,
+        config: Arc::new(config),
+        clock,
+        log,
+        metrics,
+        vault,
+        keys: Arc::new(ArcSwap::from_pointee(keys)),
+        revocations: Arc::new(Revocations::default()),
+        store,
+    };
+    Ok(assembly.gates(Handle::current()).gate())
+}
+
+/// Runs a task of the background for as long as anything is served.
+async fn until(closed: CancellationToken, task: impl Future<Output = ()>) {
+    // Either it ended or everything did; nobody waits to hear which.
+    let _ = closed.run_until_cancelled(task).await;
 }
 
 /// Forgets what has lapsed, so that memory follows what is in use.
@@ -292,12 +341,14 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     });
     bound.with_context(|| {
-        format!("cannot listen on {address}; is something else, perhaps a gateway, listening there?")
+        format!(
+            "cannot listen on {address}; is something else, perhaps a gateway, listening there?"
+        )
     })
 }
 
 /// One thread accepts for all listeners, so that nothing slow is ever in front of a newcomer.
-fn start_acceptors(
+fn start_acceptor(
     listeners: Vec<Bound>,
     permits: &Arc<Semaphore>,
     cores: &Cores,
@@ -321,7 +372,11 @@ fn start_acceptors(
                 for (listener, kind, address) in listeners {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            let bound = Bound { listener, kind, address };
+                            let bound = Bound {
+                                listener,
+                                kind,
+                                address,
+                            };
                             let (permits, cores) = (Arc::clone(&permits), cores.clone());
                             accepting.spawn(accept::run(bound, permits, cores, draining.clone()));
                         }

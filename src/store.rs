@@ -11,7 +11,6 @@ mod sqlite;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -224,6 +223,10 @@ pub struct Rotation {
 
 /// What became of a [`Rotation`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per refresh, and nearly always the large one"
+)]
 pub enum Rotated {
     /// The successor is current: now, or since a moment ago within the grace.
     Current(User, Session),

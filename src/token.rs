@@ -1,4 +1,7 @@
 //! Tokens: access tokens and assertions (JWT), and refresh tokens (opaque).
+//!
+//! What one kind of token opens, no other kind does (SECURITY 22): they differ in type, in key and
+//! in form. This room must never ask the store.
 
 pub mod issue;
 pub mod opaque;

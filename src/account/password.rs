@@ -15,10 +15,7 @@ use crate::account::register::field;
 use crate::account::unavailable;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
-use crate::domain::DisplayName;
-use crate::domain::EmailAddress;
 use crate::domain::Password;
-use crate::domain::Username;
 use crate::endpoints::Json;
 use crate::endpoints::Refusal;
 use crate::gate::door::Origin;
@@ -68,15 +65,7 @@ pub async fn change(
         return Err(refuse(problem));
     }
     let new = Password::new(changing.new_password);
-    let context: Vec<&str> = [
-        user.username.as_ref().map(Username::as_str),
-        user.email.as_ref().map(EmailAddress::as_str),
-        user.name.as_ref().map(DisplayName::as_str),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if let Some(why) = weakness(&new, &accounts.rules, &context) {
+    if let Some(why) = weakness(&new, &accounts.rules, &user.names()) {
         return Err(refuse(bad_fields(vec![field("new_password", why)])));
     }
 

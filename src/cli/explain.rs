@@ -1,7 +1,279 @@
-//! `portcullis explain`.
+//! `portcullis explain`: what would become of a request, by the very steps that serve it.
+//!
+//! It spends nothing and sends nothing. For `--as USER` an access token is made in memory, judged
+//! like any other, and never shown.
+
 use std::io;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Uri;
+use http::header;
+use serde_json::Value;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::cli::opened::Opened;
+use crate::config::Auth;
 use crate::config::Config;
+use crate::config::Target;
+use crate::domain::ClientId;
+use crate::domain::Scopes;
+use crate::domain::Session;
+use crate::domain::SessionId;
+use crate::gate::Explained;
+use crate::gate::inbound::Inbound;
+use crate::gate::inbound::Trust;
+use crate::gate::route::Route;
+use crate::gate::source::Connection;
+use crate::startup;
+use crate::store::Handle;
+use crate::store::Open;
+use crate::token::issue::AccessTokens;
+
+/// The arguments.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
-pub(super) fn run(config: &Config, arguments: &Arguments, output: &mut dyn io::Write) -> anyhow::Result<ExitCode> { todo!() }
+pub(super) struct Arguments {
+    /// The caller: a user by name, address or id, or `anonymous`
+    #[arg(long = "as", value_name = "CALLER", default_value = "anonymous")]
+    caller: String,
+    /// What the caller's token holds; all that a login may hold when left out
+    #[arg(long)]
+    scope: Option<String>,
+    /// The address the request comes from
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+    /// The method
+    method: Method,
+    /// The URL, as a client would ask for it
+    url: Uri,
+}
+
+/// Explains one request; exit code 1 where it would be refused.
+///
+/// # Errors
+///
+/// The store cannot be opened, there is no such user, or the URL has no host.
+pub(super) async fn run(
+    config: Config,
+    arguments: Arguments,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<ExitCode> {
+    let opened = Opened::open(&config, Open::Existing).await?;
+    let authorization = authorization(&config, &opened, &arguments).await?;
+    let request = request(&arguments, authorization)?;
+    let connection = Connection {
+        peer: SocketAddr::new(arguments.from, 0),
+        tls: arguments.url.scheme_str() != Some("http"),
+    };
+    let identity = config.routes.iter().map(|route| &route.identity);
+    let trust = Trust::new(&config.gateway.trusted_proxies, identity);
+    let inbound = match Inbound::new(connection, request, &trust) {
+        Ok(inbound) => inbound,
+        Err((malformed, _)) => {
+            writeln!(output, "refused  {malformed}")?;
+            return Ok(ExitCode::from(1));
+        }
+    };
+    let gate = startup::gate_of(
+        config,
+        opened.store,
+        opened.vault,
+        &opened.ring,
+        opened.clock,
+    );
+    let explained = gate.await?.explain(inbound);
+    if arguments.json {
+        writeln!(output, "{:#}", as_json(&explained))?;
+    } else {
+        write_text(&explained, &arguments.method, output)?;
+    }
+    Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
+}
+
+/// A token of a session that nobody opened: good for being judged here, and never shown.
+async fn authorization(
+    config: &Config,
+    opened: &Opened,
+    arguments: &Arguments,
+) -> anyhow::Result<Option<HeaderValue>> {
+    if arguments.caller == "anonymous" {
+        return Ok(None);
+    }
+    if arguments.caller.starts_with("client:") {
+        bail!("this version has no OAuth clients; --as takes a user or `anonymous`");
+    }
+    let user = opened
+        .store
+        .user(&Handle::parse(&arguments.caller)?)
+        .await?;
+    let user = user.with_context(|| format!("there is no user {}", arguments.caller))?;
+    if user.disabled {
+        bail!("{} is disabled and can hold no token", arguments.caller);
+    }
+    let scopes = match &arguments.scope {
+        Some(scope) => Scopes::parse(scope)?,
+        None => config.accounts.login_scopes.clone(),
+    };
+    let now = opened.clock.now();
+    let session = Session {
+        id: SessionId::new(Uuid::now_v7()),
+        user: user.id,
+        client: ClientId::first_party(),
+        scopes,
+        authenticated_at: now,
+        expires_at: now,
+        address: arguments.from,
+    };
+    let keys = opened.ring.reload(now).await?;
+    let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
+    let token = access.issue(&keys, &user, &session, now);
+    Ok(Some(HeaderValue::try_from(format!("Bearer {token}"))?))
+}
+
+fn request(
+    arguments: &Arguments,
+    authorization: Option<HeaderValue>,
+) -> anyhow::Result<Request<()>> {
+    let authority = arguments
+        .url
+        .authority()
+        .context("the URL needs a host: https://localhost/...")?;
+    let path = arguments
+        .url
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let mut request = Request::builder()
+        .method(&arguments.method)
+        .uri(path)
+        .header(header::HOST, authority.as_str())
+        .body(())?;
+    if let Some(authorization) = authorization {
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, authorization);
+    }
+    Ok(request)
+}
+
+fn write_text(
+    explained: &Explained,
+    method: &Method,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<()> {
+    match &explained.route {
+        Some(route) => {
+            writeln!(
+                output,
+                "route     {} (line {})",
+                route.name(),
+                route.config().position.line
+            )?;
+            writeln!(output, "auth      {}", auth(route))?;
+            writeln!(output, "limits    {}", limits(route))?;
+            writeln!(output, "upstream  {}", upstream(route))?;
+        }
+        None => writeln!(output, "route     none")?,
+    }
+    match &explained.outcome {
+        Err(rejection) => {
+            let problem = rejection.problem();
+            writeln!(
+                output,
+                "decision  {} {}: {}",
+                problem.status, problem.code, problem.detail
+            )?;
+            for (name, value) in &problem.headers {
+                writeln!(output, "          {name}: {}", text(value))?;
+            }
+        }
+        Ok(None) => writeln!(output, "decision  the gateway answers this itself")?,
+        Ok(Some((target, headers))) => {
+            writeln!(output, "decision  allow; the app would get")?;
+            writeln!(output, "          {method} {target}")?;
+            for (name, value) in headers {
+                writeln!(output, "          {name}: {}", text(value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_json(explained: &Explained) -> Value {
+    let route = explained.route.as_ref().map(|route| {
+        json!({
+            "name": &**route.name(),
+            "line": route.config().position.line,
+            "auth": auth(route),
+            "limits": limits(route),
+            "upstream": upstream(route),
+        })
+    });
+    let (decision, request) = match &explained.outcome {
+        Err(rejection) => {
+            let problem = rejection.problem();
+            let refusal = json!({
+                "status": problem.status.as_u16(), "code": problem.code, "detail": problem.detail,
+            });
+            (refusal, None)
+        }
+        Ok(None) => (json!("own"), None),
+        Ok(Some((target, headers))) => {
+            let request = json!({ "target": target.to_string(), "headers": fields(headers) });
+            (json!("allow"), Some(request))
+        }
+    };
+    json!({ "route": route, "decision": decision, "request": request })
+}
+
+fn fields(headers: &HeaderMap) -> Value {
+    let fields = headers
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), text(value)]));
+    fields.collect()
+}
+
+fn auth(route: &Arc<Route>) -> String {
+    let config = route.config();
+    let mut words = vec![match config.auth {
+        Auth::None => "none".to_owned(),
+        Auth::Optional => "optional".to_owned(),
+        Auth::Required => "required".to_owned(),
+    }];
+    if !config.scopes.is_empty() {
+        words.push(format!("scopes {}", config.scopes));
+    }
+    if !config.roles.is_empty() {
+        let roles: Vec<_> = config.roles.iter().map(|role| role.as_str()).collect();
+        words.push(format!("one of the roles {}", roles.join(", ")));
+    }
+    words.join(", ")
+}
+
+fn limits(route: &Arc<Route>) -> String {
+    let policies = route.policies().known.as_ref();
+    policies.map_or_else(|| "none".to_owned(), text)
+}
+
+fn upstream(route: &Arc<Route>) -> String {
+    match &route.config().target {
+        Target::Echo => "echo".to_owned(),
+        Target::Upstream(index) => format!("number {index}"),
+    }
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}

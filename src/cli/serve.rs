@@ -93,7 +93,11 @@ fn greet(gateway: &Gateway, terminal: &mut dyn io::Write) -> io::Result<()> {
         )?;
     }
     if let Some(key) = &made.store_key {
-        writeln!(terminal, "made   {}: keep it safe, and apart from backups", key.display())?;
+        writeln!(
+            terminal,
+            "made   {}: keep it safe, and apart from backups",
+            key.display()
+        )?;
     }
     if let Some(database) = &made.database {
         writeln!(terminal, "made   {}", database.display())?;
@@ -114,7 +118,12 @@ fn greet(gateway: &Gateway, terminal: &mut dyn io::Write) -> io::Result<()> {
     }
     if made.database.is_some() {
         writeln!(terminal)?;
-        for line in next_steps(config, made.certificate.as_ref().map(|made| made.authority.display().to_string())) {
+        for line in next_steps(
+            config,
+            made.certificate
+                .as_ref()
+                .map(|made| made.authority.display().to_string()),
+        ) {
             writeln!(terminal, "{line}")?;
         }
     }

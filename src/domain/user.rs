@@ -224,6 +224,14 @@ pub struct User {
 }
 
 impl User {
+    /// All that the person is called: a password should hold none of it.
+    pub fn names(&self) -> Vec<&str> {
+        let username = self.username.as_ref().map(Username::as_str);
+        let email = self.email.as_ref().map(EmailAddress::as_str);
+        let name = self.name.as_ref().map(DisplayName::as_str);
+        [username, email, name].into_iter().flatten().collect()
+    }
+
     /// What an app is told the caller is called: the username; without one the verified e-mail
     /// address; else the stable id.
     pub fn preferred_username(&self) -> String {

@@ -35,8 +35,6 @@ pub struct Accepted {
     pub stream: std::net::TcpStream,
     /// The other end.
     pub peer: SocketAddr,
-    /// The port it came in on.
-    pub local_port: u16,
     /// What is spoken on it.
     pub kind: ListenerKind,
     /// One of `connections.max`.
@@ -83,7 +81,6 @@ fn hand_over(
         cores.serve(Accepted {
             stream,
             peer,
-            local_port: bound.address.port(),
             kind: bound.kind,
             permit,
         });

@@ -38,7 +38,6 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     let Accepted {
         stream,
         peer,
-        local_port,
         kind,
         permit,
     } = accepted;
@@ -48,7 +47,6 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     };
     let connection = Connection {
         peer,
-        local_port,
         tls: kind == ListenerKind::Tls,
     };
     match kind {

@@ -87,7 +87,7 @@ impl Gate {
 }
 
 /// The path that was authorised, byte for byte, but for a prefix that the route takes away.
-fn outbound_target(permit: &Permit, inbound: &Inbound) -> Uri {
+pub(super) fn outbound_target<B>(permit: &Permit, inbound: &Inbound<B>) -> Uri {
     let target = inbound.path().target();
     let shorter = permit.stripped_prefix(inbound.path()).and_then(|prefix| {
         let rest = target.as_str().strip_prefix(&prefix)?;

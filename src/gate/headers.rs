@@ -59,7 +59,7 @@ impl Headers {
     }
 
     /// Completes the headers that [`Inbound`] has left, for the app behind `permit`.
-    pub fn complete(&self, headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound) {
+    pub fn complete<B>(&self, headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
         provenance(headers, permit, inbound);
         let route = permit.route().config();
         for (name, value) in inbound.unusual_headers() {
@@ -75,12 +75,12 @@ impl Headers {
         }
     }
 
-    fn identify(
+    fn identify<B>(
         &self,
         headers: &mut HeaderMap,
         identity: &Identity,
         permit: &Permit,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
     ) {
         let names = &permit.route().config().identity;
         let told = identity.told();
@@ -103,11 +103,11 @@ impl Headers {
         }
     }
 
-    fn assertion(
+    fn assertion<B>(
         &self,
         identity: &Identity,
         permit: &Permit,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
     ) -> Option<HeaderValue> {
         match self.mode {
             Assertion::Off => None,
@@ -154,7 +154,7 @@ impl Headers {
     ) -> Option<HeaderValue> {
         let claims = AssertionClaims {
             route: permit.route().name(),
-            claims: identity.claims(),
+            caller: identity.claims(),
             request,
         };
         let token = issue::assertion(&self.keys.load(), &self.issuer, &claims, now);
@@ -164,7 +164,7 @@ impl Headers {
 
 /// Where the request came from (CONTRACT §5). From a trusted proxy `-Proto`, `-Host` and `-Port`
 /// are continued; from anybody else they never got this far.
-fn provenance(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound) {
+fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
     headers.insert(header::HOST, inbound.host().sent().clone());
     match inbound.source().forwarded_for() {
         Some(chain) => headers.insert(FORWARDED_FOR, chain),

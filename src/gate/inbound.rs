@@ -29,7 +29,7 @@ pub const SESSION_COOKIE: &str = "__Host-portcullis";
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
-pub struct Inbound {
+pub struct Inbound<B = Incoming> {
     method: Method,
     version: Version,
     path: RequestPath,
@@ -43,7 +43,7 @@ pub struct Inbound {
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
-    body: Incoming,
+    body: B,
 }
 
 /// What is known about the outside before any request: whom to believe and what nobody may send.
@@ -132,7 +132,7 @@ const DEFAULT_IDENTITY: [&str; 10] = [
     "x-auth-assertion",
 ];
 
-impl Inbound {
+impl<B> Inbound<B> {
     /// Checks and strips a request.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl Inbound {
     /// With the source and id that the refusal is logged under.
     pub fn new(
         connection: Connection,
-        request: Request<Incoming>,
+        request: Request<B>,
         trust: &Trust,
     ) -> Result<Self, (Malformed, Unclean)> {
         let (parts, body) = request.into_parts();
@@ -259,7 +259,7 @@ impl Inbound {
     }
 
     /// What is left at the end.
-    pub fn into_body(self) -> Incoming {
+    pub fn into_body(self) -> B {
         self.body
     }
 }

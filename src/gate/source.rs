@@ -12,8 +12,6 @@ use ipnet::IpNet;
 pub struct Connection {
     /// The other end of the socket.
     pub peer: SocketAddr,
-    /// The port it came in on.
-    pub local_port: u16,
     /// Whether the gateway ended TLS for it.
     pub tls: bool,
 }

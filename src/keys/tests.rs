@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::store::CHANGES_KEPT;
 use crate::store::Change;
 
 impl KeySet {
@@ -16,7 +17,7 @@ impl KeySet {
             let all = vec![Arc::clone(&current)];
             OpenLine { current, all }
         };
-        Self::assemble(&[], &line(), &line())
+        Self::assemble(&line(), &line())
     }
 }
 

@@ -221,7 +221,8 @@ impl<'a> Quotas<'a> {
             return quota.clone();
         }
         let quota = self.quota(&format!("{family}/{}", limit.by), limit.rate);
-        self.of_routes.push((family.to_owned(), limit, quota.clone()));
+        self.of_routes
+            .push((family.to_owned(), limit, quota.clone()));
         quota
     }
 }
@@ -241,7 +242,12 @@ fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
 /// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.
 fn policies(limits: &Limits, own: &[(LimitBy, Quota)]) -> Policies {
     let own = own.iter().map(|(_, quota)| quota);
-    let anonymous: Vec<&str> = limits.per_address.iter().chain(own).map(Quota::item).collect();
+    let anonymous: Vec<&str> = limits
+        .per_address
+        .iter()
+        .chain(own)
+        .map(Quota::item)
+        .collect();
     let mut known = anonymous.clone();
     known.extend(limits.per_user.iter().map(Quota::item));
     let value = |items: Vec<&str>| {

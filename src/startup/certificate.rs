@@ -131,7 +131,9 @@ fn sign(names: &[String]) -> Result<(String, String, String), rcgen::Error> {
     let until = now + std::time::Duration::from_secs(VALID_DAYS * 24 * 60 * 60);
 
     let mut authority = CertificateParams::default();
-    authority.distinguished_name.push(DnType::CommonName, "Portcullis development CA");
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "Portcullis development CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     authority.not_before = from.into();
@@ -139,7 +141,8 @@ fn sign(names: &[String]) -> Result<(String, String, String), rcgen::Error> {
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
     let mut leaf = CertificateParams::new(names.to_vec())?;
-    leaf.distinguished_name.push(DnType::CommonName, "Portcullis development");
+    leaf.distinguished_name
+        .push(DnType::CommonName, "Portcullis development");
     leaf.use_authority_key_identifier_extension = true;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -156,7 +159,12 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
             fs::create_dir_all(folder)?;
         }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     })();

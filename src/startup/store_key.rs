@@ -76,10 +76,17 @@ fn load(path: &Path) -> anyhow::Result<Vault> {
 /// Never over a file that is there: two first starts at once must not lose a key.
 fn write_new(path: &Path, key: &SecretString) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
     }
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     writeln!(file, "{}", key.expose_secret())?;
     file.sync_all()

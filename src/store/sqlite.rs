@@ -10,9 +10,6 @@ mod keys;
 mod sessions;
 mod users;
 
-#[cfg(test)]
-mod tests;
-
 use std::error::Error;
 use std::fs;
 use std::fs::DirBuilder;
@@ -45,10 +42,6 @@ use uuid::Uuid;
 use crate::store::Open;
 use crate::store::OpenError;
 use crate::store::Store;
-
-/// How long a write waits for another process, and a query for a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
-const READERS: u32 = 4;
 
 impl Store {
     /// Opens the SQLite file, makes it with mode 0600 where asked (and its folder with 0700), and
@@ -250,3 +243,10 @@ fn undecodable(column: &str, error: impl Error + Send + Sync + 'static) -> sqlx:
         source: error.into(),
     }
 }
+
+/// How long a write waits for another process, and a query for a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+const READERS: u32 = 4;
+
+#[cfg(test)]
+mod tests;

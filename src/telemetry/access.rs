@@ -147,7 +147,6 @@ impl AccessLog {
             metrics: Arc::clone(&self.metrics),
         }
     }
-
 }
 
 impl Writer {
@@ -378,8 +377,9 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_stops_nothing() {
         let metrics = Metrics::new();
-        let (log, writer) = AccessLog::start_with(Box::new(Closed), LogFormat::Human, Arc::clone(&metrics))
-            .unwrap();
+        let (log, writer) =
+            AccessLog::start_with(Box::new(Closed), LogFormat::Human, Arc::clone(&metrics))
+                .unwrap();
         let local = log.local();
         for _ in 0..3 {
             local.write(&entry());

@@ -1,37 +1,83 @@
 //! Signing: access tokens (RFC 9068) and identity assertions.
+//!
+//! It must only say what the store just said: whoever calls has read the user from there.
 
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use serde::Serialize;
+
+use crate::clock::unix_seconds;
+use crate::domain::DisplayName;
+use crate::domain::EmailAddress;
+use crate::domain::Role;
 use crate::domain::Session;
 use crate::domain::User;
 use crate::keys::KeySet;
-use std::time::SystemTime;
+use crate::token::verify::Claims;
+use crate::vault::random;
+
+/// How long an assertion lives.
+pub const ASSERTION_TTL: Duration = Duration::from_secs(60);
 
 /// Issues access tokens.
 #[derive(Clone, Debug)]
-pub struct AccessTokens {/* issuer (= audience): Arc<str>, ttl: Duration */}
+pub struct AccessTokens {
+    issuer: Arc<str>,
+    ttl: Duration,
+}
 
 impl AccessTokens {
     /// `issuer` is also the audience (`public_url`).
-    pub fn new(issuer: &str, ttl: std::time::Duration) -> Self {
-        todo!()
+    pub fn new(issuer: &str, ttl: Duration) -> Self {
+        Self {
+            issuer: issuer.into(),
+            ttl,
+        }
     }
+
     /// How long a token lives, in seconds: `expires_in`.
     pub fn expires_in(&self) -> u64 {
-        todo!()
+        self.ttl.as_secs()
     }
+
     /// A token of this session, for the user as just read from the store.
     pub fn issue(&self, keys: &KeySet, user: &User, session: &Session, now: SystemTime) -> String {
-        todo!()
+        let claims = AccessClaims {
+            iss: &self.issuer,
+            sub: user.id.to_string(),
+            aud: &self.issuer,
+            exp: unix_seconds(now + self.ttl),
+            iat: unix_seconds(now),
+            jti: fresh_id(),
+            sid: session.id.to_string(),
+            scope: session.scopes.to_string(),
+            client_id: session.client.as_str(),
+            roles: names(&user.roles),
+            preferred_username: user.preferred_username(),
+            name: user.name.as_ref().map(DisplayName::as_str),
+            email: verified_email(user),
+            auth_time: unix_seconds(session.authenticated_at),
+            amr: &["pwd"],
+            user_version: user.version,
+        };
+        keys.access().sign(ACCESS_TYPE, &claims)
     }
 }
 
 /// What an assertion says.
+#[derive(Clone, Copy, Debug)]
 pub struct AssertionClaims<'a> {
     /// The audience: the route's name.
     pub route: &'a str,
-    /// `preferred_username`, `email` (verified), `name`, `roles`, `scope` as in the access token
-    pub claims: &'a crate::token::verify::Claims,
-    /// `htm` and `htu` for `assertion = "request"`.
-    pub request: Option<(&'a http::Method, &'a str)>,
+    /// Whom it speaks of: what the caller's access token says.
+    pub caller: &'a Claims,
+    /// `htm` and `htu` (RFC 9449 §4.2) for `assertion = "request"`.
+    pub request: Option<(&'a Method, &'a str)>,
 }
 
 /// Signs an assertion: `typ: portcullis-assertion+jwt`, 60 s.
@@ -41,5 +87,94 @@ pub fn assertion(
     claims: &AssertionClaims<'_>,
     now: SystemTime,
 ) -> String {
-    todo!()
+    let caller = claims.caller;
+    let signed = Assertion {
+        iss: issuer,
+        aud: claims.route,
+        sub: caller.subject.to_string(),
+        sid: caller.session.to_string(),
+        client_id: (!caller.client.is_first_party()).then(|| caller.client.as_str()),
+        scope: caller.scopes.to_string(),
+        roles: names(&caller.roles),
+        preferred_username: caller.preferred_username.as_deref(),
+        name: caller.name.as_ref().map(DisplayName::as_str),
+        email: caller.email.as_ref().map(EmailAddress::as_str),
+        amr: &caller.methods,
+        auth_time: caller.authenticated_at,
+        iat: unix_seconds(now),
+        exp: unix_seconds(now + ASSERTION_TTL),
+        jti: fresh_id(),
+        htm: claims.request.map(|(method, _)| method.as_str()),
+        htu: claims.request.map(|(_, url)| url),
+    };
+    keys.assertion().sign(ASSERTION_TYPE, &signed)
 }
+
+#[derive(Serialize)]
+struct AccessClaims<'a> {
+    iss: &'a str,
+    sub: String,
+    aud: &'a str,
+    exp: u64,
+    iat: u64,
+    jti: String,
+    sid: String,
+    // An empty scope is no scope (RFC 6749 §3.3).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    client_id: &'a str,
+    roles: Vec<&'a str>,
+    preferred_username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    auth_time: u64,
+    amr: &'a [&'a str],
+    user_version: u64,
+}
+
+#[derive(Serialize)]
+struct Assertion<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: String,
+    sid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    roles: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferred_username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    amr: &'a [String],
+    auth_time: u64,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    htm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    htu: Option<&'a str>,
+}
+
+fn names(roles: &[Role]) -> Vec<&str> {
+    roles.iter().map(Role::as_str).collect()
+}
+
+fn verified_email(user: &User) -> Option<&str> {
+    let email = user.email.as_ref().filter(|_| user.email_verified);
+    email.map(EmailAddress::as_str)
+}
+
+fn fresh_id() -> String {
+    URL_SAFE_NO_PAD.encode(random::<16>())
+}
+
+/// RFC 9068 §2.1.
+const ACCESS_TYPE: &str = "at+jwt";
+const ASSERTION_TYPE: &str = "portcullis-assertion+jwt";

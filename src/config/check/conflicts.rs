@@ -16,14 +16,7 @@ use crate::config::reader::Report;
 use crate::config::values;
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 6] = [
-    "register",
-    "login",
-    "refresh",
-    "logout",
-    "me",
-    "password",
-];
+pub const OWN_ENDPOINTS: [&str; 6] = ["register", "login", "refresh", "logout", "me", "password"];
 
 /// The gateway's own documents, at the root whatever the prefix.
 pub const WELL_KNOWN: [&str; 3] = [

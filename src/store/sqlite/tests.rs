@@ -19,6 +19,11 @@ impl Store {
         let store = Self::open(&folder.path().join("test.db"), Open::Create).await;
         (store.unwrap(), folder)
     }
+
+    /// Breaks the database, and mends it.
+    pub(crate) async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.writer).await.unwrap();
+    }
 }
 
 fn named(name: &str) -> NewUser {
@@ -35,6 +40,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+// SECURITY 25
 #[tokio::test]
 async fn only_the_owner_may_read_the_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,6 +70,7 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
     assert_eq!(again.users().await.unwrap().len(), 1);
 }
 
+// SECURITY 49
 #[tokio::test]
 async fn every_commit_is_synced_before_it_is_answered() {
     let (store, _folder) = Store::for_test().await;

@@ -1,0 +1,705 @@
+use std::net::Ipv4Addr;
+
+use http::Method;
+use jsonwebtoken::EncodingKey;
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::Algorithm as KeyAlgorithm;
+use crate::domain::Session;
+use crate::domain::User;
+use crate::domain::UserId;
+use crate::domain::Username;
+use crate::token::issue::AccessTokens;
+use crate::token::issue::AssertionClaims;
+use crate::token::issue::assertion;
+
+impl Claims {
+    /// Claims of a first-party session, to be changed at will by a test.
+    pub(crate) fn for_test(user: UserId, session: SessionId) -> Self {
+        Self {
+            subject: Subject::User(user),
+            session,
+            client: ClientId::first_party(),
+            scopes: Scopes::default(),
+            roles: Vec::new(),
+            preferred_username: Some("alice".to_owned()),
+            name: None,
+            email: None,
+            user_version: 1,
+            authenticated_at: 0,
+            methods: vec!["pwd".to_owned()],
+            expires_at: u64::MAX,
+            kid: "test".to_owned(),
+        }
+    }
+}
+
+const ISSUER: &str = "https://gateway.example";
+const NOW: u64 = 1_800_000_000;
+const BOTH: [KeyAlgorithm; 2] = [KeyAlgorithm::Es256, KeyAlgorithm::EdDsa];
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn user() -> User {
+    User {
+        id: UserId::new(Uuid::from_u128(1)),
+        username: Some(Username::parse("alice").unwrap()),
+        email: Some(EmailAddress::parse("alice@example.com").unwrap()),
+        email_verified: true,
+        name: Some(DisplayName::parse("Älice").unwrap()),
+        roles: vec![
+            Role::parse("admin").unwrap(),
+            Role::parse("editor").unwrap(),
+        ],
+        disabled: false,
+        version: 7,
+        created_at: at(0),
+    }
+}
+
+fn session() -> Session {
+    Session {
+        id: SessionId::new(Uuid::from_u128(2)),
+        user: user().id,
+        client: ClientId::first_party(),
+        scopes: Scopes::parse("notes:read profile").unwrap(),
+        authenticated_at: at(NOW - 100),
+        expires_at: at(NOW + 10_000),
+        address: Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+fn issued(keys: &KeySet) -> String {
+    let tokens = AccessTokens::new(ISSUER, Duration::from_secs(900));
+    assert_eq!(tokens.expires_in(), 900);
+    tokens.issue(keys, &user(), &session(), at(NOW))
+}
+
+fn judge(keys: &KeySet, token: &str) -> Result<Claims, Invalid> {
+    Verifier::new(ISSUER).verify(keys, token, at(NOW))
+}
+
+/// The parts of a good token, to be tampered with.
+struct Forge {
+    keys: KeySet,
+    header: Value,
+    claims: Value,
+}
+
+impl Forge {
+    fn new(algorithm: KeyAlgorithm) -> Self {
+        let keys = KeySet::for_test(algorithm);
+        let token = issued(&keys);
+        let part = |index| {
+            let part = token.split('.').nth(index).unwrap();
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        Self {
+            header: part(0),
+            claims: part(1),
+            keys,
+        }
+    }
+
+    /// Signed with the true key.
+    fn token(&self) -> String {
+        self.sign(&self.header.to_string(), &self.claims.to_string())
+    }
+
+    fn sign(&self, header: &str, claims: &str) -> String {
+        let key = self.keys.access();
+        seal(header, claims, key.private(), key.algorithm())
+    }
+
+    #[track_caller]
+    fn refused(&self, expected: Invalid) {
+        assert_eq!(judge(&self.keys, &self.token()).err(), Some(expected));
+    }
+
+    #[track_caller]
+    fn admitted(&self) -> Claims {
+        judge(&self.keys, &self.token()).unwrap()
+    }
+}
+
+fn seal(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let message = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, algorithm).unwrap();
+    format!("{message}.{signature}")
+}
+
+#[test]
+fn an_issued_token_says_who_calls() {
+    for algorithm in BOTH {
+        let keys = KeySet::for_test(algorithm);
+        let claims = judge(&keys, &issued(&keys)).unwrap();
+        assert_eq!(claims.subject, Subject::User(user().id));
+        assert_eq!(claims.session, session().id);
+        assert!(claims.client.is_first_party());
+        assert_eq!(claims.scopes.to_string(), "notes:read profile");
+        assert_eq!(claims.roles, user().roles);
+        assert_eq!(claims.preferred_username.as_deref(), Some("alice"));
+        assert_eq!(claims.name, user().name);
+        assert_eq!(claims.email, user().email);
+        assert_eq!(claims.user_version, 7);
+        assert_eq!(claims.authenticated_at, NOW - 100);
+        assert_eq!(claims.methods, ["pwd"]);
+        assert_eq!(claims.expires_at, NOW + 900);
+        assert_eq!(claims.kid(), keys.access().kid());
+    }
+}
+
+#[test]
+fn a_token_has_the_form_of_rfc_9068() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let kid = forge.keys.access().kid();
+    assert_eq!(
+        forge.header,
+        json!({"typ": "at+jwt", "alg": "ES256", "kid": kid})
+    );
+    let mut claims = forge.claims;
+    assert_eq!(claims["jti"].as_str().unwrap().len(), 22);
+    claims.as_object_mut().unwrap().remove("jti");
+    assert_eq!(
+        claims,
+        json!({
+            "iss": ISSUER, "sub": "00000000-0000-0000-0000-000000000001", "aud": ISSUER,
+            "exp": NOW + 900, "iat": NOW, "sid": "00000000-0000-0000-0000-000000000002",
+            "scope": "notes:read profile", "client_id": "portcullis",
+            "roles": ["admin", "editor"], "preferred_username": "alice", "name": "Älice",
+            "email": "alice@example.com", "auth_time": NOW - 100, "amr": ["pwd"],
+            "user_version": 7,
+        })
+    );
+}
+
+#[test]
+fn an_unverified_address_is_not_told() {
+    let keys = KeySet::for_test(KeyAlgorithm::Es256);
+    let user = User {
+        email_verified: false,
+        username: None,
+        ..user()
+    };
+    let tokens = AccessTokens::new(ISSUER, Duration::from_secs(900));
+    let token = tokens.issue(&keys, &user, &session(), at(NOW));
+    let claims = judge(&keys, &token).unwrap();
+    assert_eq!(claims.email, None);
+    assert_eq!(claims.preferred_username, Some(user.id.to_string()));
+}
+
+// SECURITY 19
+#[test]
+fn the_algorithm_is_the_keys_and_never_the_tokens() {
+    for algorithm in BOTH {
+        let mut forge = Forge::new(algorithm);
+        for alg in [
+            "none", "None", "NONE", "nOnE", "", "HS256", "HS512", "RS256", "PS256", "ES384",
+            "ES512", "es256",
+        ] {
+            forge.header["alg"] = json!(alg);
+            forge.refused(Invalid::UnknownKey);
+            let unsigned = forge.token();
+            let unsigned = &unsigned[..=unsigned.rfind('.').unwrap()];
+            assert_eq!(
+                judge(&forge.keys, unsigned).err(),
+                Some(Invalid::UnknownKey)
+            );
+        }
+        forge.header["alg"] = json!(["ES256"]);
+        forge.refused(Invalid::UnknownKey);
+        forge.header.as_object_mut().unwrap().remove("alg");
+        forge.refused(Invalid::UnknownKey);
+    }
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    forge.header["alg"] = json!("EdDSA");
+    forge.refused(Invalid::UnknownKey);
+}
+
+// SECURITY 19
+#[test]
+fn a_public_key_is_no_shared_secret() {
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    forge.header["alg"] = json!("HS256");
+    let public = forge.keys.access().verifying().try_get_as_bytes().unwrap();
+    for secret in [public, forge.keys.jwks()] {
+        let key = EncodingKey::from_secret(secret);
+        let token = seal(
+            &forge.header.to_string(),
+            &forge.claims.to_string(),
+            &key,
+            Algorithm::HS256,
+        );
+        assert_eq!(judge(&forge.keys, &token).err(), Some(Invalid::UnknownKey));
+    }
+}
+
+// SECURITY 20
+#[test]
+fn only_our_own_keys_count_by_their_exact_kid() {
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    let kid = forge.keys.access().kid().to_owned();
+    for wrong in [
+        "",
+        "../../../../dev/null",
+        "' OR 1=1 --",
+        "x' UNION SELECT 'secret",
+        "https://evil.example/jwks.json",
+        &kid[1..],
+        &format!("{kid} "),
+        &format!("{kid}\0"),
+        &kid.to_lowercase(),
+        forge.keys.assertion().kid(),
+    ] {
+        let mut header = forge.header.clone();
+        header["kid"] = json!(wrong);
+        let token = forge.sign(&header.to_string(), &forge.claims.to_string());
+        assert_eq!(
+            judge(&forge.keys, &token).err(),
+            Some(Invalid::UnknownKey),
+            "{wrong}"
+        );
+    }
+    for wrong in [json!(null), json!(1), json!([kid])] {
+        forge.header["kid"] = wrong;
+        forge.refused(Invalid::UnknownKey);
+    }
+    forge.header.as_object_mut().unwrap().remove("kid");
+    forge.refused(Invalid::UnknownKey);
+}
+
+// SECURITY 20
+#[test]
+fn keys_that_a_token_brings_along_are_ignored() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let evil = KeySet::for_test(KeyAlgorithm::Es256);
+    let jwks: Value = serde_json::from_slice(evil.jwks()).unwrap();
+    for (name, value) in [
+        ("jwk", jwks["keys"][0].clone()),
+        ("jku", json!("https://evil.example/jwks.json")),
+        ("x5u", json!("https://evil.example/cert.pem")),
+        ("x5c", json!(["MIIB"])),
+    ] {
+        let mut header = forge.header.clone();
+        header[name] = value;
+        let (header, claims) = (header.to_string(), forge.claims.to_string());
+        let token = seal(&header, &claims, evil.access().private(), Algorithm::ES256);
+        assert_eq!(
+            judge(&forge.keys, &token).err(),
+            Some(Invalid::BadSignature),
+            "{name}"
+        );
+        let token = forge.sign(&header, &claims);
+        assert!(judge(&forge.keys, &token).is_ok(), "{name}");
+    }
+}
+
+// SECURITY 20
+#[test]
+fn whatever_is_critical_is_refused() {
+    for crit in [
+        json!(["exp"]),
+        json!(["b64"]),
+        json!([]),
+        json!(null),
+        json!("x"),
+    ] {
+        let mut forge = Forge::new(KeyAlgorithm::Es256);
+        forge.header["crit"] = crit;
+        forge.refused(Invalid::WrongType);
+    }
+}
+
+// SECURITY 22
+#[test]
+fn only_access_tokens_are_access_tokens() {
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    for typ in [
+        "at+jwt",
+        "AT+JWT",
+        "application/at+jwt",
+        "Application/AT+jwt",
+    ] {
+        forge.header["typ"] = json!(typ);
+        forge.admitted();
+    }
+    for typ in [
+        "JWT",
+        "",
+        "jwt",
+        "at+jwt ",
+        "logout+jwt",
+        "dpop+jwt",
+        "portcullis-assertion+jwt",
+    ] {
+        forge.header["typ"] = json!(typ);
+        forge.refused(Invalid::WrongType);
+    }
+    forge.header["typ"] = json!(1);
+    forge.refused(Invalid::WrongType);
+    forge.header.as_object_mut().unwrap().remove("typ");
+    forge.refused(Invalid::WrongType);
+}
+
+// SECURITY 22
+#[test]
+fn an_assertion_never_works_as_an_access_token() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let caller = forge.admitted();
+    let said = AssertionClaims {
+        // The worst route name there could be.
+        route: ISSUER,
+        caller: &caller,
+        request: Some((&Method::POST, "https://app.example/notes")),
+    };
+    let token = assertion(&forge.keys, ISSUER, &said, at(NOW));
+    assert_eq!(judge(&forge.keys, &token).err(), Some(Invalid::WrongType));
+
+    // Not by its type alone: its key is none of those for access tokens either.
+    let (header, rest) = token.split_once('.').unwrap();
+    let header = String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    let claims = URL_SAFE_NO_PAD
+        .decode(rest.split_once('.').unwrap().0)
+        .unwrap();
+    let renamed = header.replace("portcullis-assertion+jwt", "at+jwt");
+    let key = forge.keys.assertion();
+    let token = seal(
+        &renamed,
+        std::str::from_utf8(&claims).unwrap(),
+        key.private(),
+        key.algorithm(),
+    );
+    assert_eq!(judge(&forge.keys, &token).err(), Some(Invalid::UnknownKey));
+}
+
+// SECURITY 14
+#[test]
+fn an_assertion_says_who_called_which_route() {
+    let forge = Forge::new(KeyAlgorithm::EdDsa);
+    let mut caller = forge.admitted();
+    caller.client = ClientId::parse("notes-sync").unwrap();
+    let claims = |caller: &Claims, request| {
+        let said = AssertionClaims {
+            route: "notes",
+            caller,
+            request,
+        };
+        let token = assertion(&forge.keys, ISSUER, &said, at(NOW));
+        let validation = Validation {
+            algorithms: vec![Algorithm::EdDSA],
+            aud: Some(HashSet::from(["notes".to_owned()])),
+            validate_exp: false,
+            ..Validation::default()
+        };
+        let key = forge.keys.assertion().verifying();
+        let mut data = jsonwebtoken::decode::<Value>(&token, key, &validation).unwrap();
+        assert_eq!(data.header.typ.as_deref(), Some("portcullis-assertion+jwt"));
+        data.claims.as_object_mut().unwrap().remove("jti").unwrap();
+        data.claims
+    };
+    let whole = json!({
+        "iss": ISSUER, "aud": "notes", "sub": user().id.to_string(), "sid": session().id.to_string(),
+        "client_id": "notes-sync", "scope": "notes:read profile", "roles": ["admin", "editor"],
+        "preferred_username": "alice", "name": "Älice", "email": "alice@example.com",
+        "amr": ["pwd"], "auth_time": NOW - 100, "iat": NOW, "exp": NOW + 60,
+        "htm": "POST", "htu": "https://app.example/notes",
+    });
+    assert_eq!(
+        claims(&caller, Some((&Method::POST, "https://app.example/notes"))),
+        whole
+    );
+
+    caller.client = ClientId::first_party();
+    let plain = claims(&caller, None);
+    for absent in ["client_id", "htm", "htu"] {
+        assert!(plain.get(absent).is_none(), "{absent}");
+    }
+}
+
+// SECURITY 21
+#[test]
+fn every_claim_that_counts_is_required_and_typed() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!("x y\n"),
+        json!(-1),
+        json!(1.5),
+        json!({}),
+        json!([1]),
+    ];
+    for claim in [
+        "exp",
+        "iat",
+        "iss",
+        "aud",
+        "sub",
+        "sid",
+        "jti",
+        "client_id",
+        "auth_time",
+        "user_version",
+    ] {
+        let mut without = forge.claims.clone();
+        without.as_object_mut().unwrap().remove(claim);
+        let token = forge.sign(&forge.header.to_string(), &without.to_string());
+        assert_eq!(
+            judge(&forge.keys, &token).err(),
+            Some(Invalid::BadClaims),
+            "no {claim}"
+        );
+
+        for value in &wrong {
+            let mut claims = forge.claims.clone();
+            claims[claim] = value.clone();
+            let token = forge.sign(&forge.header.to_string(), &claims.to_string());
+            let result = judge(&forge.keys, &token);
+            // The one text that is a text: an id of the token's, which nobody reads.
+            let harmless = claim == "jti" && value.is_string();
+            assert_eq!(result.is_ok(), harmless, "{claim}: {value}");
+        }
+    }
+    for (claim, value) in [
+        ("sub", json!("alice")),
+        ("sub", json!("client:a b")),
+        ("sub", json!("client:sync")),
+        ("sid", json!("2")),
+        ("scope", json!("a  b")),
+        ("scope", json!(["a"])),
+        ("roles", json!("admin")),
+        ("roles", json!(["a,b"])),
+        ("roles", json!(["a\r\nX-Evil: 1"])),
+        ("preferred_username", json!("a\r\nb")),
+        ("preferred_username", json!("")),
+        ("preferred_username", json!("ä")),
+        ("email", json!("nobody")),
+        ("name", json!("a\u{202e}b")),
+        ("amr", json!(["p w"])),
+        ("nbf", json!("soon")),
+        ("exp", json!("1800000900")),
+        ("iss", json!([ISSUER])),
+    ] {
+        let mut claims = forge.claims.clone();
+        claims[claim] = value.clone();
+        let token = forge.sign(&forge.header.to_string(), &claims.to_string());
+        let refused = judge(&forge.keys, &token).err();
+        assert_eq!(refused, Some(Invalid::BadClaims), "{claim}: {value}");
+    }
+}
+
+// SECURITY 21
+#[test]
+fn it_must_be_from_us_and_for_us() {
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    for audience in [json!([ISSUER]), json!(["https://other.example", ISSUER])] {
+        forge.claims["aud"] = audience;
+        forge.admitted();
+    }
+    for audience in [
+        json!("https://gateway.example/"),
+        json!("https://other.example"),
+        json!(""),
+        json!(["https://other.example"]),
+        json!([]),
+    ] {
+        forge.claims["aud"] = audience;
+        forge.refused(Invalid::WrongAudience);
+    }
+    forge.claims["aud"] = json!(ISSUER);
+    for issuer in [
+        "",
+        "https://evil.example",
+        "https://gateway.example/",
+        "HTTPS://gateway.example",
+    ] {
+        forge.claims["iss"] = json!(issuer);
+        forge.refused(Invalid::WrongAudience);
+    }
+}
+
+// SECURITY 21
+#[test]
+fn times_are_checked_with_thirty_seconds_of_leeway() {
+    let with = |claim: &str, value: u64| {
+        let mut forge = Forge::new(KeyAlgorithm::Es256);
+        forge.claims[claim] = json!(value);
+        judge(&forge.keys, &forge.token()).err()
+    };
+    assert_eq!(with("exp", NOW - 29), None);
+    assert_eq!(with("exp", NOW - 30), Some(Invalid::Expired));
+    assert_eq!(with("exp", 0), Some(Invalid::Expired));
+    assert_eq!(with("exp", u64::MAX), None);
+    assert_eq!(with("nbf", NOW + 30), None);
+    assert_eq!(with("nbf", NOW + 31), Some(Invalid::NotYetValid));
+    assert_eq!(with("nbf", u64::MAX), Some(Invalid::NotYetValid));
+    assert_eq!(with("iat", NOW + 30), None);
+    assert_eq!(with("iat", NOW + 31), Some(Invalid::NotYetValid));
+}
+
+// SECURITY 21
+#[test]
+fn repeated_names_are_refused() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let (header, claims) = (forge.header.to_string(), forge.claims.to_string());
+    for extra in [
+        r#""sub":"x","#,
+        r#""exp":1,"#,
+        r#""unknown":1,"unknown":1,"#,
+    ] {
+        let twice = claims.replacen('{', &format!("{{{extra}"), 1);
+        let refused = judge(&forge.keys, &forge.sign(&header, &twice)).err();
+        assert_eq!(refused, Some(Invalid::BadClaims), "{extra}");
+    }
+    for extra in [
+        r#""alg":"none","#,
+        r#""kid":"x","#,
+        r#""x":1,"x":1,"#,
+        r#""\u0061lg":"none","#,
+    ] {
+        let twice = header.replacen('{', &format!("{{{extra}"), 1);
+        let refused = judge(&forge.keys, &forge.sign(&twice, &claims)).err();
+        assert_eq!(refused, Some(Invalid::Malformed), "{extra}");
+    }
+}
+
+// SECURITY 11
+#[test]
+fn large_tokens_are_refused_unread() {
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    let room = Verifier::TOKEN_BYTES_MAX - forge.token().len();
+    forge.claims["padding"] = json!("x".repeat(room / 2));
+    forge.admitted();
+    forge.claims["padding"] = json!("x".repeat(9 * 1024));
+    forge.refused(Invalid::Malformed);
+}
+
+#[test]
+fn a_signature_counts_whole_and_in_its_one_spelling() {
+    for algorithm in BOTH {
+        let keys = KeySet::for_test(algorithm);
+        let good = issued(&keys);
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        let bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes);
+        let mut last_bits = signature.to_owned();
+        // 64 bytes leave four unused bits in the last character.
+        let other = if last_bits.pop() == Some('A') {
+            'B'
+        } else {
+            'R'
+        };
+        last_bits.push(other);
+
+        let mut flipped = bytes.clone();
+        flipped[10] ^= 1;
+        let mut spellings = vec![
+            String::new(),
+            "A".to_owned(),
+            format!("{signature}="),
+            format!("{signature}=="),
+            format!("{signature}A"),
+            format!("{signature}AAAA"),
+            format!("{signature} "),
+            format!("{signature}\n"),
+            last_bits,
+            URL_SAFE_NO_PAD.encode(&flipped),
+            URL_SAFE_NO_PAD.encode(&bytes[..63]),
+            URL_SAFE_NO_PAD.encode([bytes.as_slice(), &[0]].concat()),
+            URL_SAFE_NO_PAD.encode([0; 64]),
+        ];
+        if standard != signature {
+            spellings.push(standard);
+        }
+        for spelling in spellings {
+            let refused = judge(&keys, &format!("{message}.{spelling}"));
+            assert!(refused.is_err(), "{spelling:?}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_payload_is_not_signed() {
+    let forge = Forge::new(KeyAlgorithm::Es256);
+    let good = forge.token();
+    let (_, signature) = good.rsplit_once('.').unwrap();
+    let mut claims = forge.claims.clone();
+    claims["roles"] = json!(["root"]);
+    let header = URL_SAFE_NO_PAD.encode(forge.header.to_string());
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let refused = judge(&forge.keys, &format!("{header}.{payload}.{signature}"));
+    assert_eq!(refused.err(), Some(Invalid::BadSignature));
+
+    // And a bad signature is told before anything that the payload says.
+    claims["exp"] = json!(0);
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let refused = judge(&forge.keys, &format!("{header}.{payload}.{signature}"));
+    assert_eq!(refused.err(), Some(Invalid::BadSignature));
+}
+
+#[test]
+fn another_gateways_token_is_refused() {
+    let (ours, theirs) = (
+        KeySet::for_test(KeyAlgorithm::Es256),
+        KeySet::for_test(KeyAlgorithm::Es256),
+    );
+    assert_eq!(
+        judge(&ours, &issued(&theirs)).err(),
+        Some(Invalid::UnknownKey)
+    );
+}
+
+#[test]
+fn what_is_no_jwt_is_malformed() {
+    let keys = KeySet::for_test(KeyAlgorithm::Es256);
+    let good = issued(&keys);
+    for text in [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "e30.e30.",
+        "bnVsbA.e30.AA",
+        "W10.e30.AA",
+        "{}.{}.x",
+        "ptc_rt_AAAA",
+        &format!("{good}."),
+        &format!(".{good}"),
+        &format!("{good}.x.y"),
+        &format!(" {good}"),
+        &good[..good.rfind('.').unwrap()],
+        &good.replace('.', ". "),
+    ] {
+        let refused = judge(&keys, text).err();
+        let shape = matches!(refused, Some(Invalid::Malformed | Invalid::WrongType));
+        assert!(shape, "{text:?}: {refused:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn strangers_bytes_are_refused(text in "[A-Za-z0-9_.=-]{0,300}|.*") {
+        let keys = KeySet::for_test(KeyAlgorithm::EdDsa);
+        prop_assert!(judge(&keys, &text).is_err());
+    }
+
+    #[test]
+    fn no_byte_of_a_token_can_be_changed(index in 0_usize..600, byte in "[A-Za-z0-9_.-]") {
+        let keys = KeySet::for_test(KeyAlgorithm::EdDsa);
+        let good = issued(&keys);
+        let index = index % good.len();
+        let mut other = good.clone();
+        other.replace_range(index..=index, &byte);
+        prop_assert_eq!(judge(&keys, &other).is_ok(), other == good);
+    }
+}
