@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderValue;
+use http::StatusCode;
+use http::header;
 use quick_cache::unsync::Cache;
 
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
 use crate::domain::Subject;
 use crate::keys::SharedKeys;
+use crate::problem::Problem;
 use crate::revocations::Revocations;
 use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
@@ -78,6 +81,12 @@ impl Identity {
         Arc::as_ptr(&self.facts).addr()
     }
 
+    /// An identity that nobody proved.
+    #[cfg(test)]
+    pub(crate) fn for_test(claims: Claims) -> Self {
+        Self::new(claims, 0)
+    }
+
     fn new(claims: Claims, generation: u64) -> Self {
         Self {
             facts: Arc::new(Facts {
@@ -98,6 +107,37 @@ pub enum Unauthenticated {
     Absent,
     /// A credential that is not good, and why, for the log.
     Refused(Reason),
+}
+
+impl Unauthenticated {
+    /// 401 as RFC 6750 §3.1 has it: no error code where there was no credential.
+    pub fn problem(self) -> Problem {
+        let (code, detail, challenge) = match self {
+            Self::Absent => (
+                "unauthenticated",
+                "This needs an access token: Authorization: Bearer <token>.",
+                "Bearer realm=\"portcullis\"",
+            ),
+            Self::Refused(_) => (
+                "invalid_token",
+                "The access token is malformed, expired or revoked: refresh it or log in again.",
+                "Bearer realm=\"portcullis\", error=\"invalid_token\", \
+                 error_description=\"The access token is malformed, expired or revoked\"",
+            ),
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, code, detail).with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }
+
+    /// What log and metrics call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Absent => "no_credential",
+            Self::Refused(reason) => reason.label(),
+        }
+    }
 }
 
 /// Why a credential is not good: for log and metrics.

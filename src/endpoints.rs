@@ -3,33 +3,29 @@
 //! They run on the ordinary runtime, behind the door of the path. They may take their time; they
 //! must never decide about a request to an app.
 
-mod answer;
-mod json;
-
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::extract::Extension;
+use axum::extract::Request;
 use axum::routing::MethodRouter;
 use axum::routing::get;
 use axum::routing::post;
+use http::HeaderValue;
+use http::Method;
 use http::StatusCode;
-use tower::ServiceBuilder;
-use tower_http::timeout::TimeoutLayer;
+use http::header;
 
 use crate::account;
 use crate::account::Accounts;
 use crate::config::OWN_ENDPOINTS;
-
-pub use answer::Refusal;
-pub use json::Json;
+use crate::intake::Origin;
+use crate::intake::Refusal;
+use crate::problem::Problem;
 
 /// The largest body that an endpoint of ours reads.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-
-/// No endpoint takes longer; a caller who waits longer has given up.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
@@ -47,20 +43,35 @@ pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
     });
     let mut router = Router::new();
     for (name, service) in named {
-        let service = service.fallback(answer::method_not_allowed);
+        let service = service.fallback(method_not_allowed);
         router = router.route(&format!("{prefix}/{name}"), service);
     }
-    let jwks = get(account::jwks::jwks).fallback(answer::method_not_allowed);
+    let jwks = get(account::jwks::jwks).fallback(method_not_allowed);
     router
         .route("/.well-known/jwks.json", jwks)
-        .fallback(answer::not_found)
-        .layer(
-            ServiceBuilder::new()
-                .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-                .layer(TimeoutLayer::with_status_code(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    ANSWER_WITHIN,
-                )),
-        )
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(accounts)
+}
+
+async fn not_found(Extension(origin): Extension<Origin>) -> Refusal {
+    let detail = "There is no such endpoint of the gateway.";
+    Refusal::new(
+        &origin,
+        Problem::new(StatusCode::NOT_FOUND, "no_endpoint", detail),
+    )
+}
+
+async fn method_not_allowed(
+    method: Method,
+    Extension(origin): Extension<Origin>,
+    request: Request,
+) -> Refusal {
+    let reads = ["/me", "/jwks.json"];
+    let reads = reads.iter().any(|end| request.uri().path().ends_with(end));
+    let allowed = if reads { "GET, HEAD" } else { "POST" };
+    let detail = format!("This endpoint is served for {allowed}, not for {method}.");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        .with_header(header::ALLOW, HeaderValue::from_static(allowed));
+    Refusal::new(&origin, problem)
 }

@@ -10,6 +10,7 @@ pub mod door;
 pub mod endpoint;
 mod forward;
 pub mod headers;
+pub mod host;
 pub mod inbound;
 pub mod limit;
 mod panic;
@@ -18,6 +19,7 @@ pub mod reject;
 pub mod request_id;
 pub mod route;
 pub mod source;
+pub mod strip;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +47,6 @@ use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
 use crate::gate::headers::REQUEST_ID;
 use crate::gate::inbound::Inbound;
-use crate::gate::inbound::Trust;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Spent;
 use crate::gate::panic::Contained;
@@ -57,6 +58,7 @@ use crate::gate::route::Route;
 use crate::gate::route::Routes;
 use crate::gate::route::Unrouted;
 use crate::gate::source::Connection;
+use crate::gate::strip::Trust;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -124,7 +126,7 @@ impl Gate {
                     Ok(()) => Rejection::Malformed(malformed),
                     Err(limited) => Rejection::Limited(limited),
                 };
-                let record = Record::of_unclean(&self.scribe, unclean);
+                let record = Record::of_unclean(&self.scribe, *unclean);
                 return self.refuse(record, Trail::default(), &rejection, None);
             }
         };
@@ -212,7 +214,7 @@ impl Gate {
         let preflight = cors::asked(inbound.method(), headers);
         let method = preflight
             .as_ref()
-            .map_or(inbound.method(), |(_, wanted)| wanted);
+            .map_or_else(|| inbound.method(), |(_, wanted)| wanted);
 
         if let Some(endpoint) = self.own_paths.find(path, method) {
             trail.own = true;

@@ -1,24 +1,42 @@
-//! The map.
-#![allow(dead_code, unused, missing_docs, reason = "skeleton")]
+//! Portcullis: a reverse-proxy authentication gateway.
+//!
+//! It terminates TLS, keeps the accounts, issues and checks the tokens, counts the requests, and
+//! hands each app behind it one trustworthy fact: who is calling. This is the map of its rooms, in
+//! the order in which they are best read; each says at its top what it must never do.
+//! `ARCHITECTURE.md` draws how they stand together.
+//!
+//! The library is there for the binary and for tests; nothing of it is published.
 
-pub mod account;
-pub mod authenticate;
-pub mod body;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod domain;
+// Bytes become requests.
 pub mod edge;
-pub mod endpoints;
+
+// A request's path.
+pub mod body;
 pub mod gate;
+pub mod upstream;
+
+// Our own endpoints.
+pub mod account;
+pub mod endpoints;
+pub mod intake;
+
+// What they stand on.
+pub mod authenticate;
 pub mod keys;
 pub mod limiter;
 pub mod password;
-pub mod problem;
 pub mod revocations;
-pub mod startup;
 pub mod store;
-pub mod telemetry;
 pub mod token;
-pub mod upstream;
 pub mod vault;
+
+// Leaves.
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod problem;
+pub mod telemetry;
+
+// Wiring.
+pub mod cli;
+pub mod startup;

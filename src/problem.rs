@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
+use serde::Serialize;
 
 /// One refusal, before it is written for a particular request.
 #[derive(Clone, Debug)]
@@ -24,13 +24,14 @@ pub struct Problem {
     /// Fields of a body that were wrong (422).
     pub fields: Vec<Field>,
     /// Headers that belong to the refusal: `WWW-Authenticate`, `Allow`, `Retry-After`.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// One wrong field of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Field {
     /// Its name.
+    #[serde(rename = "field")]
     pub name: &'static str,
     /// What is wrong and what would be right.
     pub detail: Cow<'static, str>,
@@ -48,13 +49,13 @@ impl Problem {
             code,
             detail: detail.into(),
             fields: Vec::new(),
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
     /// With one header more.
-    pub fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 
@@ -73,28 +74,22 @@ impl Problem {
         .retry_after(5)
     }
 
-    /// Writes the answer. `type` is a relative reference that names the code: the documentation of
-    /// every code is one page (`docs/errors.md`).
-    pub fn into_response<B: From<Bytes>>(self, request_id: &str) -> Response<B> {
-        let fields: Vec<_> = self
-            .fields
-            .iter()
-            .map(|field| serde_json::json!({ "field": field.name, "detail": field.detail }))
-            .collect();
-        let mut body = serde_json::json!({
-            "type": format!("urn:portcullis:problem:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-            "request_id": request_id,
-        });
-        if let (false, Some(members)) = (fields.is_empty(), body.as_object_mut()) {
-            members.insert("errors".to_owned(), fields.into());
-        }
-        let mut response = Response::new(B::from(Bytes::from(body.to_string())));
+    /// Writes the answer.
+    pub fn into_response<B: From<String>>(self, request_id: &str) -> Response<B> {
+        let document = Document {
+            kind: format!("urn:portcullis:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            errors: &self.fields,
+        };
+        // Strings and numbers only: there is nothing in it that could fail to be written.
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = Response::new(B::from(body + "\n"));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -104,4 +99,18 @@ impl Problem {
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
+}
+
+/// The members of RFC 9457 §3.1, and our own.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[Field]>::is_empty")]
+    errors: &'a [Field],
 }

@@ -74,7 +74,7 @@ pub struct Made {
     pub certificate: Option<certificate::Made>,
     /// The store's key.
     pub store_key: Option<std::path::PathBuf>,
-    /// The database.
+    /// The database, with its signing keys.
     pub database: Option<std::path::PathBuf>,
 }
 
@@ -103,9 +103,7 @@ impl Gateway {
         let config = Arc::new(config);
         let clock = options.clock;
         let metrics = Metrics::new();
-        let mut made = Made::default();
-
-        made.certificate = certificate::make_missing(&config, options.dev)?;
+        let made_certificate = certificate::make_missing(&config, options.dev)?;
         let tls = if needs_tls(&config) {
             Some(Tls::load(&config.certificates)?)
         } else {
@@ -113,11 +111,13 @@ impl Gateway {
         };
 
         let database = config.store.sqlite.clone();
-        if !database.exists() {
-            made.database = Some(database.clone());
-        }
+        let is_new = !database.exists();
         let (vault, made_key) = store_key::load_or_make(&config.store)?;
-        made.store_key = made_key;
+        let made = Made {
+            certificate: made_certificate,
+            store_key: made_key,
+            database: is_new.then(|| database.clone()),
+        };
         let store = Store::open(&database, Open::Create).await?;
         let vault = Arc::new(vault);
         let ring = KeyRing::new(store.clone(), Arc::clone(&vault), config.tokens.algorithm);
@@ -318,7 +318,7 @@ async fn sweep(revocations: Arc<Revocations>, clock: Clock, quotas: Vec<Quota>) 
         tokio::time::sleep(SWEEP).await;
         revocations.prune(clock.now());
         for quota in &quotas {
-            quota.policy().sweep();
+            quota.sweep();
         }
     }
 }

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
-use crate::endpoints::Json;
-use crate::endpoints::Refusal;
-use crate::gate::door::Origin;
+use crate::intake::Json;
+use crate::intake::Origin;
+use crate::intake::Refusal;
 
 /// `{"all": true}`, or nothing.
 #[derive(Debug, Default, Deserialize)]

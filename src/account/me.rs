@@ -14,8 +14,8 @@ use crate::account::SignedIn;
 use crate::account::unavailable;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
-use crate::endpoints::Refusal;
-use crate::gate::door::Origin;
+use crate::intake::Origin;
+use crate::intake::Refusal;
 use crate::store::Handle;
 
 /// The endpoint; read from the store, so that it shows what is true now.

@@ -12,8 +12,8 @@ use crate::authenticate::Identity;
 use crate::authenticate::Unauthenticated;
 use crate::domain::Subject;
 use crate::domain::UserId;
-use crate::endpoints::Refusal;
-use crate::gate::door::Origin;
+use crate::intake::Origin;
+use crate::intake::Refusal;
 use crate::problem::Problem;
 
 /// A caller with a first-party access token: judged by the same judge that guards the routes.

@@ -24,7 +24,7 @@ use crate::config::Target;
 
 /// The arguments.
 #[derive(Debug, Default, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Exit with 1 if there are warnings
     #[arg(long)]
     strict: bool,
@@ -41,7 +41,7 @@ pub struct Arguments {
 /// # Errors
 ///
 /// The answer cannot be written.
-pub fn run(
+pub(super) fn run(
     file: &Path,
     arguments: &Arguments,
     output: &mut dyn Write,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use anyhow::bail;
 use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
@@ -32,9 +33,9 @@ use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
-use crate::gate::inbound::Trust;
 use crate::gate::route::Route;
 use crate::gate::source::Connection;
+use crate::gate::strip::Trust;
 use crate::startup;
 use crate::store::Handle;
 use crate::store::Open;
@@ -87,6 +88,11 @@ pub(super) async fn run(
             return Ok(ExitCode::from(1));
         }
     };
+    let upstreams: Vec<String> = config
+        .upstreams
+        .iter()
+        .map(|one| one.name.clone())
+        .collect();
     let gate = startup::gate_of(
         config,
         opened.store,
@@ -96,9 +102,9 @@ pub(super) async fn run(
     );
     let explained = gate.await?.explain(inbound);
     if arguments.json {
-        writeln!(output, "{:#}", as_json(&explained))?;
+        writeln!(output, "{:#}", as_json(&explained, &upstreams))?;
     } else {
-        write_text(&explained, &arguments.method, output)?;
+        write_text(&explained, &upstreams, &arguments.method, output)?;
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -170,6 +176,7 @@ fn request(
 
 fn write_text(
     explained: &Explained,
+    upstreams: &[String],
     method: &Method,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
@@ -183,7 +190,7 @@ fn write_text(
             )?;
             writeln!(output, "auth      {}", auth(route))?;
             writeln!(output, "limits    {}", limits(route))?;
-            writeln!(output, "upstream  {}", upstream(route))?;
+            writeln!(output, "upstream  {}", upstream(route, upstreams))?;
         }
         None => writeln!(output, "route     none")?,
     }
@@ -204,21 +211,25 @@ fn write_text(
             writeln!(output, "decision  allow; the app would get")?;
             writeln!(output, "          {method} {target}")?;
             for (name, value) in headers {
-                writeln!(output, "          {name}: {}", text(value))?;
+                writeln!(
+                    output,
+                    "          {name}: {}",
+                    shown(explained, name, value)
+                )?;
             }
         }
     }
     Ok(())
 }
 
-fn as_json(explained: &Explained) -> Value {
+fn as_json(explained: &Explained, upstreams: &[String]) -> Value {
     let route = explained.route.as_ref().map(|route| {
         json!({
             "name": &**route.name(),
             "line": route.config().position.line,
             "auth": auth(route),
             "limits": limits(route),
-            "upstream": upstream(route),
+            "upstream": upstream(route, upstreams),
         })
     });
     let (decision, request) = match &explained.outcome {
@@ -231,18 +242,30 @@ fn as_json(explained: &Explained) -> Value {
         }
         Ok(None) => (json!("own"), None),
         Ok(Some((target, headers))) => {
-            let request = json!({ "target": target.to_string(), "headers": fields(headers) });
+            let request =
+                json!({ "target": target.to_string(), "headers": fields(explained, headers) });
             (json!("allow"), Some(request))
         }
     };
     json!({ "route": route, "decision": decision, "request": request })
 }
 
-fn fields(headers: &HeaderMap) -> Value {
+fn fields(explained: &Explained, headers: &HeaderMap) -> Value {
     let fields = headers
         .iter()
-        .map(|(name, value)| json!([name.as_str(), text(value)]));
+        .map(|(name, value)| json!([name.as_str(), shown(explained, name, value)]));
     fields.collect()
+}
+
+/// An assertion is good for a minute with the app behind: it is named, not shown.
+fn shown(explained: &Explained, name: &HeaderName, value: &HeaderValue) -> String {
+    let route = explained.route.as_ref();
+    let assertion = route.and_then(|route| route.config().identity.assertion.as_ref());
+    if assertion == Some(name) {
+        "(a signed assertion)".to_owned()
+    } else {
+        text(value)
+    }
 }
 
 fn auth(route: &Arc<Route>) -> String {
@@ -267,10 +290,10 @@ fn limits(route: &Arc<Route>) -> String {
     policies.map_or_else(|| "none".to_owned(), text)
 }
 
-fn upstream(route: &Arc<Route>) -> String {
+fn upstream<'a>(route: &Route, upstreams: &'a [String]) -> &'a str {
     match &route.config().target {
-        Target::Echo => "echo".to_owned(),
-        Target::Upstream(index) => format!("number {index}"),
+        Target::Echo => "echo",
+        Target::Upstream(index) => upstreams.get(*index).map_or("none", String::as_str),
     }
 }
 

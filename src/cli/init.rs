@@ -13,7 +13,7 @@ use anyhow::Context;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The folder to write gateway.toml into
     #[arg(default_value = ".")]
     directory: PathBuf,
@@ -24,7 +24,7 @@ pub struct Arguments {
 /// # Errors
 ///
 /// The folder or the file cannot be written.
-pub fn run(
+pub(super) fn run(
     arguments: &Arguments,
     output: &mut dyn Write,
     errors: &mut dyn Write,

@@ -100,7 +100,12 @@ fn greet(gateway: &Gateway, terminal: &mut dyn io::Write) -> io::Result<()> {
         )?;
     }
     if let Some(database) = &made.database {
-        writeln!(terminal, "made   {}", database.display())?;
+        writeln!(
+            terminal,
+            "made   {} with its signing keys: {}/.well-known/jwks.json",
+            database.display(),
+            config.gateway.issuer()
+        )?;
     }
     for (address, kind) in gateway.listeners() {
         let line = match kind {

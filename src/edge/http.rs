@@ -30,7 +30,7 @@ use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
-use crate::gate::inbound::Host;
+use crate::gate::host::Host;
 use crate::gate::source::Connection;
 
 /// Serves one connection to its end.
@@ -50,7 +50,11 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         tls: kind == ListenerKind::Tls,
     };
     match kind {
-        ListenerKind::Redirect => redirect(stream, &config).await,
+        // Nothing that is worth waiting for when the gateway drains.
+        ListenerKind::Redirect => {
+            let redirect = redirect(stream, &config);
+            let _ = config.draining.run_until_cancelled(redirect).await;
+        }
         ListenerKind::Plain if may_speak_plainly(peer.ip(), &config) => {
             http1_connection(stream, connection, gate, &config).await;
         }
@@ -68,8 +72,12 @@ async fn tls(stream: TcpStream, connection: Connection, gate: Rc<Gate>, config: 
     let Some(tls) = &config.tls else {
         return;
     };
-    let handshake = tls.accept(stream);
-    let stream = match timeout(config.connections.handshake_timeout, handshake).await {
+    let handshake = timeout(config.connections.handshake_timeout, tls.accept(stream));
+    // A gateway that drains takes no newcomers.
+    let Some(handshake) = config.draining.run_until_cancelled(handshake).await else {
+        return;
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             config.metrics.handshake("failed");

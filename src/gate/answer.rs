@@ -209,7 +209,7 @@ impl AnswerBody {
 
     /// Nothing.
     pub fn empty() -> Self {
-        Self::from(Bytes::new())
+        Self::from(String::new())
     }
 
     /// With the record that is written at the end.
@@ -227,9 +227,9 @@ impl AnswerBody {
     }
 }
 
-impl From<Bytes> for AnswerBody {
-    fn from(bytes: Bytes) -> Self {
-        Self::of(Kind::Bytes(bytes))
+impl From<String> for AnswerBody {
+    fn from(text: String) -> Self {
+        Self::of(Kind::Bytes(Bytes::from(text)))
     }
 }
 

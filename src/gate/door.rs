@@ -1,8 +1,6 @@
 //! The door between the two worlds: requests for our own endpoints are handed to the ordinary
 //! runtime, where slow work lives, and their answers stream back.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -16,29 +14,11 @@ use tower::ServiceExt as _;
 
 use crate::gate::inbound::Inbound;
 use crate::gate::reject::Rejection;
+use crate::intake::Origin;
 use crate::telemetry::metrics::Metrics;
 
 /// How many requests for our own endpoints may be under way; more are refused with 503.
 const UNDER_WAY_MAX: usize = 1024;
-
-/// What an endpoint is told about where its request came from.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The address held responsible.
-    pub address: IpAddr,
-    /// The request's id.
-    pub request_id: String,
-}
-
-impl Origin {
-    /// Of a request that did not come through the door; there is none.
-    pub fn unknown() -> Self {
-        Self {
-            address: Ipv4Addr::UNSPECIFIED.into(),
-            request_id: String::new(),
-        }
-    }
-}
 
 /// The door. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -22,9 +22,9 @@ use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Trail;
 use crate::gate::inbound::Inbound;
-use crate::gate::inbound::SESSION_COOKIE;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
+use crate::gate::strip::SESSION_COOKIE;
 use crate::upstream::UpstreamError;
 
 impl Gate {
@@ -180,7 +180,7 @@ async fn echo(request: Request<RequestBody>) -> Result<Response<AnswerBody>, Rej
     });
     let mut text = format!("{shown:#}");
     text.push('\n');
-    let mut response = Response::new(AnswerBody::from(Bytes::from(text)));
+    let mut response = Response::new(AnswerBody::from(text));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),

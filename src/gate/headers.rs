@@ -175,8 +175,8 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
         .entry(FORWARDED_HOST)
         .or_insert_with(|| inbound.host().sent().clone());
     headers.entry(FORWARDED_PORT).or_insert_with(|| {
-        let port = inbound.host().port();
-        HeaderValue::from(port.unwrap_or(if inbound.scheme() == "https" { 443 } else { 80 }))
+        let usual = if inbound.scheme() == "https" { 443 } else { 80 };
+        HeaderValue::from(inbound.host().port().unwrap_or(usual))
     });
     if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
         // A prefix is made of legal path bytes; one that is no header value is not told.

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::authenticate::Caller;
 use crate::config::LimitBy;
+use crate::config::Rate;
 use crate::gate::endpoint::Endpoint;
 use crate::gate::route::Permit;
 use crate::gate::source::Source;
@@ -19,10 +20,14 @@ use crate::limiter::Policy;
 use crate::limiter::Verdict;
 use crate::telemetry::metrics::LimitMetrics;
 
-/// A policy and its metrics. Cheap to clone; clones count together.
+/// A policy, its words and its metrics. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
-pub struct Quota {
+pub struct Quota(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     policy: Arc<Policy>,
+    rate: Rate,
     metrics: LimitMetrics,
 }
 
@@ -44,12 +49,14 @@ pub struct Limits {
 /// A limit said no.
 #[derive(Clone, Debug)]
 pub struct Limited {
+    /// What it allows.
+    pub rate: Rate,
+    /// Its item of `RateLimit-Policy`.
+    pub policy: String,
+    /// `RateLimit`.
+    pub state: String,
     /// Seconds, at least 1.
     pub retry_after_seconds: u32,
-    /// Its item of `RateLimit-Policy`.
-    pub policy: HeaderValue,
-    /// `RateLimit`.
-    pub state: Option<HeaderValue>,
 }
 
 /// What the limits of one request left over: the scarcest is told to the caller.
@@ -125,39 +132,48 @@ impl Limits {
 
 impl Quota {
     /// Joins a policy with its metrics.
-    pub fn new(policy: Arc<Policy>, metrics: LimitMetrics) -> Self {
-        Self { policy, metrics }
+    pub fn new(policy: Arc<Policy>, rate: Rate, metrics: LimitMetrics) -> Self {
+        Self(Arc::new(Inner {
+            policy,
+            rate,
+            metrics,
+        }))
     }
 
     /// Its item of `RateLimit-Policy`.
     pub fn item(&self) -> &str {
-        self.policy.item()
+        self.0.policy.item()
     }
 
-    /// The policy itself.
-    pub fn policy(&self) -> &Arc<Policy> {
-        &self.policy
+    /// Forgets callers who are as good as new.
+    pub fn sweep(&self) {
+        self.0.policy.sweep();
     }
 
     fn spend(&self, key: &LimitKey, spent: &mut Spent) -> Result<(), Limited> {
-        match self.policy.spend(key) {
+        let Inner {
+            policy,
+            rate,
+            metrics,
+        } = &*self.0;
+        match policy.spend(key) {
             Verdict::Admitted {
                 remaining,
                 reset_seconds,
             } => {
-                self.metrics.admitted();
+                metrics.admitted();
                 spent.note(self, remaining, reset_seconds);
                 Ok(())
             }
             Verdict::Refused {
                 retry_after_seconds,
             } => {
-                self.metrics.refused();
+                metrics.refused();
                 Err(Limited {
+                    rate: *rate,
+                    policy: policy.item().to_owned(),
+                    state: state(policy.name(), 0, retry_after_seconds),
                     retry_after_seconds,
-                    policy: HeaderValue::from_str(self.policy.item())
-                        .unwrap_or_else(|_| HeaderValue::from_static("")),
-                    state: state(self.policy.name(), 0, retry_after_seconds),
                 })
             }
         }
@@ -178,13 +194,13 @@ impl Spent {
     /// `RateLimit` for the answer: the policy of which least is left.
     pub fn state(&self) -> Option<HeaderValue> {
         let (quota, remaining, reset) = self.scarcest.as_ref()?;
-        state(quota.policy.name(), *remaining, *reset)
+        HeaderValue::try_from(state(quota.0.policy.name(), *remaining, *reset)).ok()
     }
 }
 
 /// One item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
-fn state(name: &str, remaining: u32, reset_seconds: u32) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("\"{name}\";r={remaining};t={reset_seconds}")).ok()
+fn state(name: &str, remaining: u32, reset_seconds: u32) -> String {
+    format!("\"{name}\";r={remaining};t={reset_seconds}")
 }
 
 fn key(by: LimitBy, caller: &Caller, address: IpAddr) -> LimitKey {

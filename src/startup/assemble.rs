@@ -22,13 +22,13 @@ use crate::gate::cors::CorsPolicy;
 use crate::gate::door::Door;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
-use crate::gate::inbound::Trust;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Quota;
 use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
 use crate::gate::route::Routes;
+use crate::gate::strip::Trust;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
 use crate::password::Hasher;
@@ -185,7 +185,7 @@ impl<'a> Quotas<'a> {
 
     fn quota(&mut self, name: &str, rate: Rate) -> Quota {
         let policy = Policy::new(name, rate, self.keys_max);
-        let quota = Quota::new(policy, self.metrics.limit(name));
+        let quota = Quota::new(policy, rate, self.metrics.limit(name));
         self.made.push(quota.clone());
         quota
     }

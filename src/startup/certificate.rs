@@ -92,7 +92,7 @@ fn may_be_made_up(config: &Config, dev: bool) -> bool {
 fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
     let names = names(config);
     let (authority, cert, key) = sign(&names).context("cannot make a development certificate")?;
-    let folder = files.cert.parent().unwrap_or(Path::new("."));
+    let folder = files.cert.parent().unwrap_or_else(|| Path::new("."));
     let authority_file = folder.join("ca.pem");
     // The key first: a certificate without its key would look like somebody's mistake.
     write(&files.key, &key, 0o600)?;

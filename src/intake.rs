@@ -1,0 +1,32 @@
+//! What our own endpoints are given, and how they refuse.
+//!
+//! The only facts that an endpoint has beside its request are in [`Origin`]. This room must never
+//! know what an endpoint does.
+
+mod json;
+mod refusal;
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
+pub use json::Json;
+pub use refusal::Refusal;
+
+/// Where a request for one of our own endpoints came from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The address held responsible.
+    pub address: IpAddr,
+    /// The request's id.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// Of a request that did not come through the door; there is none.
+    pub fn unknown() -> Self {
+        Self {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            request_id: String::new(),
+        }
+    }
+}
