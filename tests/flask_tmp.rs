@@ -1,0 +1,2 @@
+#[path = "it/flask.rs"]
+mod flask;
