@@ -22,3 +22,4 @@ mod limits;
 mod routing;
 mod sessions;
 mod spoofed_headers;
+mod tls;
