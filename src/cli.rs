@@ -11,6 +11,7 @@ mod opened;
 mod serve;
 mod token;
 mod user;
+mod words;
 
 use std::io;
 use std::io::Write as _;

@@ -282,7 +282,7 @@ impl Gateway {
 ///
 /// Where the keys do not open, or a thread cannot be started.
 pub async fn gate_of(
-    config: Config,
+    config: Arc<Config>,
     store: Store,
     vault: Arc<Vault>,
     ring: &KeyRing,
@@ -294,7 +294,7 @@ pub async fn gate_of(
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
         hasher: Hasher::start(&config.hashing, metrics.hashing())?,
-        config: Arc::new(config),
+        config,
         clock,
         log,
         metrics,

@@ -2,7 +2,6 @@
 //!
 //! It must never open the database or a port, and never show a secret.
 
-use std::fmt::Display;
 use std::io;
 use std::io::Write;
 use std::path::Path;
@@ -11,8 +10,9 @@ use std::process::ExitCode;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::config::Auth;
-use crate::config::Clients;
+use crate::cli::words;
+use crate::cli::words::joined;
+use crate::config::CertificateFiles;
 use crate::config::Config;
 use crate::config::Loaded;
 use crate::config::Position;
@@ -20,7 +20,7 @@ use crate::config::Problem;
 use crate::config::Problems;
 use crate::config::Route;
 use crate::config::Secrets;
-use crate::config::Target;
+use crate::edge::tls::Tls;
 
 /// The arguments.
 #[derive(Debug, Default, clap::Args)]
@@ -52,7 +52,18 @@ pub(super) fn run(
     } else {
         Secrets::Read
     };
-    let checked = Config::check(file, secrets);
+    let checked = Config::check(file, secrets).and_then(|loaded| {
+        let problems = if arguments.offline {
+            Vec::new()
+        } else {
+            unusable_certificates(&loaded)
+        };
+        if problems.is_empty() {
+            return Ok(loaded);
+        }
+        let file = file.to_owned();
+        Err(Problems { file, problems })
+    });
     if arguments.json {
         writeln!(output, "{:#}", as_json(&checked))?;
     } else {
@@ -155,24 +166,13 @@ struct Row {
 
 impl Row {
     fn new(route: &Route, config: &Config) -> Self {
-        let upstream = match route.target {
-            Target::Echo => "echo",
-            Target::Upstream(index) => config
-                .upstreams
-                .get(index)
-                .map_or("", |upstream| &upstream.name),
-        };
-        let limits = route
-            .limits
-            .iter()
-            .map(|limit| format!("{} by {}", limit.rate, limit.by));
         Self {
             host: joined(&route.hosts, "any"),
             path: joined(&route.paths, "none"),
             methods: joined(route.methods.as_deref().unwrap_or_default(), "any"),
-            auth: auth(route),
-            limits: joined(&limits.collect::<Vec<_>>(), "-"),
-            upstream: upstream.to_owned(),
+            auth: words::auth(route),
+            limits: words::limits(route),
+            upstream: words::upstream(route, config).to_owned(),
         }
     }
 
@@ -188,36 +188,20 @@ impl Row {
     }
 }
 
-fn auth(route: &Route) -> String {
-    let mut auth = match route.auth {
-        Auth::None => "none",
-        Auth::Optional => "optional",
-        Auth::Required => "required",
-    }
-    .to_owned();
-    if !route.scopes.is_empty() {
-        auth += &format!(", scopes {}", route.scopes);
-    }
-    if !route.roles.is_empty() {
-        auth += &format!(", roles {}", joined(&route.roles, ""));
-    }
-    match &route.clients {
-        Clients::None => {}
-        Clients::Any => auth += ", clients *",
-        Clients::Listed(clients) => auth += &format!(", clients {}", joined(clients, "")),
-    }
-    auth
-}
-
-fn joined(items: &[impl Display], none: &str) -> String {
-    if items.is_empty() {
-        return none.to_owned();
-    }
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+/// Every certificate and key that is there can be read and belongs together. One that is not there
+/// is no problem of the file: the first start makes it, or says why it may not.
+fn unusable_certificates(loaded: &Loaded) -> Vec<Problem> {
+    let there = |files: &&CertificateFiles| files.cert.exists() && files.key.exists();
+    let files = loaded.config.certificates.iter().filter(there);
+    files
+        .filter_map(|files| {
+            let error = Tls::load(std::slice::from_ref(files)).err()?;
+            Some(Problem {
+                position: files.position,
+                message: error.to_string(),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -24,9 +24,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::cli::opened::Opened;
-use crate::config::Auth;
+use crate::cli::words;
 use crate::config::Config;
-use crate::config::Target;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -88,13 +87,9 @@ pub(super) async fn run(
             return Ok(ExitCode::from(1));
         }
     };
-    let upstreams: Vec<String> = config
-        .upstreams
-        .iter()
-        .map(|one| one.name.clone())
-        .collect();
+    let config = Arc::new(config);
     let gate = startup::gate_of(
-        config,
+        Arc::clone(&config),
         opened.store,
         opened.vault,
         &opened.ring,
@@ -102,9 +97,9 @@ pub(super) async fn run(
     );
     let explained = gate.await?.explain(inbound);
     if arguments.json {
-        writeln!(output, "{:#}", as_json(&explained, &upstreams))?;
+        writeln!(output, "{:#}", as_json(&explained, &config))?;
     } else {
-        write_text(&explained, &upstreams, &arguments.method, output)?;
+        write_text(&explained, &config, &arguments.method, output)?;
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -176,7 +171,7 @@ fn request(
 
 fn write_text(
     explained: &Explained,
-    upstreams: &[String],
+    config: &Config,
     method: &Method,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
@@ -188,9 +183,13 @@ fn write_text(
                 route.name(),
                 route.config().position.line
             )?;
-            writeln!(output, "auth      {}", auth(route))?;
-            writeln!(output, "limits    {}", limits(route))?;
-            writeln!(output, "upstream  {}", upstream(route, upstreams))?;
+            writeln!(output, "auth      {}", words::auth(route.config()))?;
+            writeln!(output, "limits    {}", policies(route))?;
+            writeln!(
+                output,
+                "upstream  {}",
+                words::upstream(route.config(), config)
+            )?;
         }
         None => writeln!(output, "route     none")?,
     }
@@ -222,14 +221,14 @@ fn write_text(
     Ok(())
 }
 
-fn as_json(explained: &Explained, upstreams: &[String]) -> Value {
+fn as_json(explained: &Explained, config: &Config) -> Value {
     let route = explained.route.as_ref().map(|route| {
         json!({
             "name": &**route.name(),
             "line": route.config().position.line,
-            "auth": auth(route),
-            "limits": limits(route),
-            "upstream": upstream(route, upstreams),
+            "auth": words::auth(route.config()),
+            "limits": policies(route),
+            "upstream": words::upstream(route.config(), config),
         })
     });
     let (decision, request) = match &explained.outcome {
@@ -268,33 +267,9 @@ fn shown(explained: &Explained, name: &HeaderName, value: &HeaderValue) -> Strin
     }
 }
 
-fn auth(route: &Arc<Route>) -> String {
-    let config = route.config();
-    let mut words = vec![match config.auth {
-        Auth::None => "none".to_owned(),
-        Auth::Optional => "optional".to_owned(),
-        Auth::Required => "required".to_owned(),
-    }];
-    if !config.scopes.is_empty() {
-        words.push(format!("scopes {}", config.scopes));
-    }
-    if !config.roles.is_empty() {
-        let roles: Vec<_> = config.roles.iter().map(|role| role.as_str()).collect();
-        words.push(format!("one of the roles {}", roles.join(", ")));
-    }
-    words.join(", ")
-}
-
-fn limits(route: &Arc<Route>) -> String {
+fn policies(route: &Arc<Route>) -> String {
     let policies = route.policies().known.as_ref();
     policies.map_or_else(|| "none".to_owned(), text)
-}
-
-fn upstream<'a>(route: &Route, upstreams: &'a [String]) -> &'a str {
-    match &route.config().target {
-        Target::Echo => "echo",
-        Target::Upstream(index) => upstreams.get(*index).map_or("none", String::as_str),
-    }
 }
 
 fn text(value: &HeaderValue) -> String {

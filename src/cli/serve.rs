@@ -8,11 +8,10 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Auth;
+use crate::cli::words;
 use crate::config::Config;
 use crate::config::ListenerKind;
 use crate::config::Registration;
-use crate::config::Route;
 use crate::startup::Gateway;
 use crate::startup::Options;
 use crate::telemetry::log;
@@ -119,7 +118,13 @@ fn greet(gateway: &Gateway, terminal: &mut dyn io::Write) -> io::Result<()> {
         writeln!(terminal, "admin  http://{admin}/metrics /livez /readyz")?;
     }
     for route in &config.routes {
-        writeln!(terminal, "route  {}", describe(route))?;
+        let hosts = words::joined(&route.hosts, "");
+        let paths = words::joined(&route.paths, "");
+        writeln!(
+            terminal,
+            "route  {hosts}{paths} (auth {})",
+            words::auth(route)
+        )?;
     }
     if made.database.is_some() {
         writeln!(terminal)?;
@@ -133,27 +138,6 @@ fn greet(gateway: &Gateway, terminal: &mut dyn io::Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn describe(route: &Route) -> String {
-    let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
-    let paths: Vec<_> = route.paths.iter().map(ToString::to_string).collect();
-    let auth = match route.auth {
-        Auth::None => "open to everybody".to_owned(),
-        Auth::Optional => "signed in or not".to_owned(),
-        Auth::Required => {
-            let mut asked = vec!["signed in".to_owned()];
-            if !route.scopes.is_empty() {
-                asked.push(format!("scopes {}", route.scopes));
-            }
-            if !route.roles.is_empty() {
-                let roles: Vec<_> = route.roles.iter().map(ToString::to_string).collect();
-                asked.push(format!("role {}", roles.join(" or ")));
-            }
-            asked.join(", ")
-        }
-    };
-    format!("{}{} ({auth})", hosts.join(","), paths.join(","))
 }
 
 fn next_steps(config: &Config, authority: Option<String>) -> Vec<String> {

@@ -42,10 +42,15 @@ async fn an_account_has_a_username_an_address_or_both() {
     assert!(made["id"].is_string() && made["message"].is_string());
     assert!(!made.to_string().contains(PASSWORD));
 
-    register(&caller, json!({ "username": "bob", "password": PASSWORD })).await.expect(201);
-    register(&caller, json!({ "email": "carol@example.com", "password": PASSWORD }))
+    register(&caller, json!({ "username": "bob", "password": PASSWORD }))
         .await
         .expect(201);
+    register(
+        &caller,
+        json!({ "email": "carol@example.com", "password": PASSWORD }),
+    )
+    .await
+    .expect(201);
 
     for login_as in [
         json!({ "username": "Alice", "password": PASSWORD }),
@@ -80,7 +85,9 @@ async fn a_name_is_given_once_however_it_is_spelt() {
     }
     for reserved in ["admin", "Admin", "root", "portcullis"] {
         let body = json!({ "username": reserved, "password": PASSWORD });
-        register(&caller, body).await.expect_problem(422, "bad_fields");
+        register(&caller, body)
+            .await
+            .expect_problem(422, "bad_fields");
     }
 }
 
@@ -98,25 +105,36 @@ async fn a_weak_password_is_refused_and_everything_wrong_is_named() {
         "christine-christine",
     ] {
         let body = json!({ "username": "christine", "password": weak });
-        let refused = register(&caller, body).await.expect_problem(422, "bad_fields");
+        let refused = register(&caller, body)
+            .await
+            .expect_problem(422, "bad_fields");
         assert_eq!(refused.json()["errors"][0]["field"], "password");
         assert!(!refused.text().contains(weak) || weak == "short");
     }
     let body = json!({ "username": "no good", "email": "nobody", "password": "x" });
-    let refused = register(&caller, body).await.expect_problem(422, "bad_fields");
+    let refused = register(&caller, body)
+        .await
+        .expect_problem(422, "bad_fields");
     let errors = refused.json()["errors"].as_array().unwrap().clone();
-    let fields: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
+    let fields: Vec<_> = errors
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
     assert_eq!(fields, ["username", "email", "password"]);
 
     let body = json!({ "password": PASSWORD });
-    register(&caller, body).await.expect_problem(422, "bad_fields");
+    register(&caller, body)
+        .await
+        .expect_problem(422, "bad_fields");
     // Long, with blanks and beyond ASCII: as good as any other.
     let long = "Ein Pferd ißt keinen Gürkensalat ".repeat(3);
     let body = json!({ "username": "christine", "password": long });
     register(&caller, body.clone()).await.expect(201);
     login(&caller, body).await.expect(200);
     let cut = json!({ "username": "christine", "password": long.trim_end() });
-    login(&caller, cut).await.expect_problem(401, "bad_credentials");
+    login(&caller, cut)
+        .await
+        .expect_problem(401, "bad_credentials");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,13 +142,22 @@ async fn own_endpoints_take_json_of_their_form_and_nothing_else() {
     let gateway = Gateway::start(ROUTE);
     let caller = gateway.anonymous();
     let post = async |path: &str, kind: &str, body: &str| {
-        let request = caller.request(Method::POST, path).header("content-type", kind);
+        let request = caller
+            .request(Method::POST, path)
+            .header("content-type", kind);
         Answer::of(request.body(body.to_owned())).await
     };
     let fine = json!({ "username": "alice", "password": PASSWORD }).to_string();
     for path in ["/auth/register", "/auth/login", "/auth/refresh"] {
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
-            post(path, kind, &fine).await.expect_problem(415, "not_json");
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "",
+        ] {
+            post(path, kind, &fine)
+                .await
+                .expect_problem(415, "not_json");
         }
         for broken in ["", "{", "{\"", "nul", "'a'", "\u{feff}{}"] {
             let refused = post(path, "application/json", broken).await;
@@ -149,12 +176,16 @@ async fn own_endpoints_take_json_of_their_form_and_nothing_else() {
             refused.expect_problem(422, "unexpected_json");
         }
         let large = format!("{{\"username\":\"{}\"}}", "a".repeat(20_000));
-        post(path, "application/json", &large).await.expect_problem(413, "body_too_large");
+        post(path, "application/json", &large)
+            .await
+            .expect_problem(413, "body_too_large");
         let refused = caller.get(path).await;
         assert_eq!(refused.header("allow"), "POST");
         refused.expect_problem(405, "method_not_allowed");
     }
-    post("/auth/register", "application/json; charset=utf-8", &fine).await.expect(201);
+    post("/auth/register", "application/json; charset=utf-8", &fine)
+        .await
+        .expect(201);
     let refused = Answer::of(caller.request(Method::DELETE, "/auth/me")).await;
     assert_eq!(refused.header("allow"), "GET, HEAD");
     refused.expect_problem(405, "method_not_allowed");
@@ -185,7 +216,9 @@ async fn a_failed_login_says_nothing_about_why() {
     .enumerate()
     {
         let before = gateway.metric("portcullis_password_hash_seconds_count");
-        let refused = login(&caller, body.clone()).await.expect_problem(401, "bad_credentials");
+        let refused = login(&caller, body.clone())
+            .await
+            .expect_problem(401, "bad_credentials");
         // The same work whoever it was: one hash.
         let after = gateway.metric("portcullis_password_hash_seconds_count");
         assert_eq!(after - before, 1.0, "{hashes}: {body}");
@@ -205,7 +238,9 @@ async fn a_failed_login_says_nothing_about_why() {
 
     let both = json!({ "username": "alice", "email": "a@example.com", "password": PASSWORD });
     login(&caller, both).await.expect_problem(422, "bad_fields");
-    login(&caller, json!({ "password": PASSWORD })).await.expect_problem(422, "bad_fields");
+    login(&caller, json!({ "password": PASSWORD }))
+        .await
+        .expect_problem(422, "bad_fields");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +255,11 @@ async fn me_is_the_caller() {
     assert_eq!(me["roles"], json!([]));
     assert_eq!(me["email"], Value::Null);
 
-    gateway.anonymous().get("/auth/me").await.expect_problem(401, "unauthenticated");
+    gateway
+        .anonymous()
+        .get("/auth/me")
+        .await
+        .expect_problem(401, "unauthenticated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,8 +272,12 @@ async fn a_change_of_password_ends_every_other_session() {
         let body = json!({ "current_password": current, "new_password": new });
         here.post("/auth/password", &body).await
     };
-    change("wrong", new).await.expect_problem(403, "wrong_password");
-    change(PASSWORD, "password123").await.expect_problem(422, "bad_fields");
+    change("wrong", new)
+        .await
+        .expect_problem(403, "wrong_password");
+    change(PASSWORD, "password123")
+        .await
+        .expect_problem(422, "bad_fields");
     there.get("/app").await.expect(200);
 
     change(PASSWORD, new).await.expect(204);

@@ -50,11 +50,19 @@ fn assert_invalid(answer: Answer, what: &str) {
 async fn without_a_credential_a_caller_is_asked_for_one() {
     let (gateway, app) = guarded().await;
     let refused = gateway.anonymous().get("/required").await;
-    assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"portcullis\"");
+    assert_eq!(
+        refused.header("www-authenticate"),
+        "Bearer realm=\"portcullis\""
+    );
     refused.expect_problem(401, "unauthenticated");
     app.assert_untouched();
 
-    gateway.signed_in("alice").await.get("/required").await.expect(200);
+    gateway
+        .signed_in("alice")
+        .await
+        .get("/required")
+        .await
+        .expect(200);
     assert_eq!(app.only().header("x-auth-user"), "alice");
 }
 
@@ -90,7 +98,10 @@ async fn a_malformed_credential_is_a_401_and_never_a_500() {
 
     // The scheme's name has no case, and more than one blank may follow it (RFC 9110 §11.4).
     for good in [format!("bearer {token}"), format!("BEARER  {token}")] {
-        caller.get_with("/required", &[("authorization", &good)]).await.expect(200);
+        caller
+            .get_with("/required", &[("authorization", &good)])
+            .await
+            .expect(200);
         app.only();
     }
 }
@@ -121,7 +132,10 @@ async fn a_token_anywhere_else_is_no_credential() {
         format!("/required?token={token}"),
         format!("/required?Authorization=Bearer%20{token}"),
     ] {
-        caller.get(&path).await.expect_problem(401, "unauthenticated");
+        caller
+            .get(&path)
+            .await
+            .expect_problem(401, "unauthenticated");
     }
     let cookie = format!("access_token={token}; __Host-portcullis={token}");
     let answer = caller.get_with("/required", &[("cookie", &cookie)]).await;
@@ -165,7 +179,10 @@ async fn a_token_signed_by_anybody_else_is_refused() {
     let good = Token::read(alice.token());
     let with_header = |changes: Value| {
         let mut header = good.header.clone();
-        header.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         Token {
             header,
             ..good.clone()
@@ -174,8 +191,14 @@ async fn a_token_signed_by_anybody_else_is_refused() {
 
     for none in ["none", "None", "NONE", ""] {
         let forged = with_header(json!({ "alg": none }));
-        assert_invalid(alice.with_token(&forged.unsigned()).get("/required").await, none);
-        assert_invalid(alice.with_token(&forged.text()).get("/required").await, none);
+        assert_invalid(
+            alice.with_token(&forged.unsigned()).get("/required").await,
+            none,
+        );
+        assert_invalid(
+            alice.with_token(&forged.text()).get("/required").await,
+            none,
+        );
     }
     // The public key is everybody's: it must not do as the secret of an HMAC.
     let point = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
@@ -219,7 +242,11 @@ async fn a_token_cannot_bring_its_own_key() {
         json!({ "crit": ["b64"], "b64": false }),
     ] {
         let mut forged = good.clone();
-        forged.header.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        forged
+            .header
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         let answer = alice.with_token(&forged.text()).get("/required").await;
         assert_invalid(answer, &changes.to_string());
     }
@@ -248,7 +275,11 @@ async fn a_token_is_good_only_as_it_was_issued() {
         json!({ "roles": ["admin"] }),
     ] {
         let mut forged = good.clone();
-        forged.payload.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        forged
+            .payload
+            .as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
         let answer = alice.with_token(&forged.text()).get("/required").await;
         assert_invalid(answer, &changes.to_string());
     }
@@ -311,18 +342,30 @@ async fn one_kind_of_token_does_not_pass_for_another() {
 
 async fn published_key(caller: &Caller) -> Value {
     let kid = Token::read(caller.token()).header["kid"].clone();
-    let keys = caller.get("/.well-known/jwks.json").await.expect(200).json();
+    let keys = caller
+        .get("/.well-known/jwks.json")
+        .await
+        .expect(200)
+        .json();
     let keys = keys["keys"].as_array().unwrap().clone();
     keys.into_iter().find(|key| key["kid"] == kid).unwrap()
 }
 
 /// A P-256 public key as `SubjectPublicKeyInfo` in PEM form (RFC 5480).
 fn pem(point: &[u8]) -> String {
-    let header = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\
+    let header =
+        b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\
                    \x03\x01\x07\x03\x42\x00";
     let text = STANDARD.encode([header, point].concat());
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
 }
 
 /// A JWT taken apart, to be put together otherwise.
@@ -336,9 +379,8 @@ struct Token {
 impl Token {
     fn read(text: &str) -> Self {
         let parts: Vec<_> = text.split('.').collect();
-        let json = |part: &str| {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-        };
+        let json =
+            |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
         Self {
             header: json(parts[0]),
             payload: json(parts[1]),

@@ -54,7 +54,11 @@ async fn a_token_must_carry_every_scope() {
     let reader = with_scope(&gateway, "notes:read").await;
     let nothing = with_scope(&gateway, "").await;
 
-    for (caller, path) in [(&everything, "/read"), (&everything, "/both"), (&reader, "/read")] {
+    for (caller, path) in [
+        (&everything, "/read"),
+        (&everything, "/both"),
+        (&reader, "/read"),
+    ] {
         caller.get(path).await.expect(200);
         app.only();
     }
@@ -67,7 +71,9 @@ async fn a_token_must_carry_every_scope() {
         let refused = caller.get(path).await;
         assert_eq!(
             refused.header("www-authenticate"),
-            format!("Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"{scopes}\"")
+            format!(
+                "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"{scopes}\""
+            )
         );
         let refused = refused.expect_problem(403, "insufficient_scope");
         assert!(refused.text().contains(scopes));
@@ -80,7 +86,14 @@ async fn a_login_gets_at_most_what_logins_may_hold() {
     let (gateway, app) = guarded().await;
     let caller = gateway.anonymous();
     caller.register("alice").await;
-    for scope in ["admin", "notes:read admin", "notes", "notes:read\nadmin", "\"", "é"] {
+    for scope in [
+        "admin",
+        "notes:read admin",
+        "notes",
+        "notes:read\nadmin",
+        "\"",
+        "é",
+    ] {
         let body = json!({ "username": "alice", "password": PASSWORD, "scope": scope });
         let refused = caller.post("/auth/login", &body).await;
         refused.expect_problem(400, "invalid_scope");
@@ -88,7 +101,10 @@ async fn a_login_gets_at_most_what_logins_may_hold() {
     // Refreshing does not widen what a login asked for.
     let mut reader = with_scope(&gateway, "notes:read").await;
     reader.refresh().await;
-    reader.get("/both").await.expect_problem(403, "insufficient_scope");
+    reader
+        .get("/both")
+        .await
+        .expect_problem(403, "insufficient_scope");
     app.assert_untouched();
     reader.get("/read").await.expect(200);
 }
@@ -97,12 +113,19 @@ async fn a_login_gets_at_most_what_logins_may_hold() {
 async fn a_user_must_have_one_of_the_roles() {
     let (gateway, app) = guarded().await;
     let alice = gateway.signed_in("alice").await;
-    alice.get("/staff").await.expect_problem(403, "insufficient_role");
+    alice
+        .get("/staff")
+        .await
+        .expect_problem(403, "insufficient_role");
     app.assert_untouched();
     alice.get("/staff/help").await.expect(200);
     app.only();
 
-    portcullis(gateway.folder(), &["user", "set", "alice", "--add-role", "editor"]).expect(0);
+    portcullis(
+        gateway.folder(),
+        &["user", "set", "alice", "--add-role", "editor"],
+    )
+    .expect(0);
     let alice = gateway.signed_in("alice").await;
     alice.get("/staff").await.expect(200);
     assert_eq!(app.only().header("x-auth-roles"), "editor");
@@ -113,17 +136,28 @@ async fn a_user_must_have_one_of_the_roles() {
 async fn a_role_that_is_taken_away_is_gone_from_tokens_that_are_about() {
     let (gateway, app) = guarded().await;
     gateway.anonymous().register("alice").await;
-    portcullis(gateway.folder(), &["user", "set", "alice", "--add-role", "admin"]).expect(0);
+    portcullis(
+        gateway.folder(),
+        &["user", "set", "alice", "--add-role", "admin"],
+    )
+    .expect(0);
     let alice = gateway.signed_in("alice").await;
     alice.get("/staff").await.expect(200);
     app.only();
 
-    portcullis(gateway.folder(), &["user", "set", "alice", "--remove-role", "admin"]).expect(0);
+    portcullis(
+        gateway.folder(),
+        &["user", "set", "alice", "--remove-role", "admin"],
+    )
+    .expect(0);
     crate::harness::eventually("the change to be felt", async || {
         (alice.get("/staff").await.status == 401).then_some(())
     })
     .await;
     let mut alice = alice;
     alice.refresh().await;
-    alice.get("/staff").await.expect_problem(403, "insufficient_role");
+    alice
+        .get("/staff")
+        .await
+        .expect_problem(403, "insufficient_role");
 }

@@ -45,7 +45,8 @@ async fn a_request_with_both_framings_arrives_as_one_clean_request() {
         .map(|name| first.headers.get_all(name).iter().count());
     assert_eq!(framings.iter().sum::<usize>(), 1, "{first:?}");
     assert!(first.body.is_empty());
-    link.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst").await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+        .await;
 
     // What came behind the last chunk is a request of its own, or the connection has ended: never
     // a part of the first one.
@@ -53,7 +54,10 @@ async fn a_request_with_both_framings_arrives_as_one_clean_request() {
     assert_eq!(answer.body, b"first");
     drop(gateway);
     let rest = String::from_utf8(link.rest().await).unwrap();
-    assert!(!rest.contains("GET /smuggled") || rest.starts_with("GET /smuggled"), "{rest}");
+    assert!(
+        !rest.contains("GET /smuggled") || rest.starts_with("GET /smuggled"),
+        "{rest}"
+    );
 }
 
 // SECURITY 1
@@ -122,8 +126,11 @@ async fn framing_errors_are_a_400_and_end_the_connection() {
         );
         refused(request.as_bytes(), 400).await;
     }
-    refused(b"GET / HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400)
-        .await;
+    refused(
+        b"GET / HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    )
+    .await;
     refused(b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", 400).await;
     refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400).await;
 }
@@ -131,7 +138,11 @@ async fn framing_errors_are_a_400_and_end_the_connection() {
 // SECURITY 3
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_chunk_never_ends_a_request_well() {
-    for broken in ["zz\r\nabc\r\n0\r\n\r\n", "-1\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n"] {
+    for broken in [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+    ] {
         let app = Upstream::start().await;
         let gateway = Gateway::start(&open_route(&app.url()));
         let mut raw = gateway.raw().await;
@@ -143,7 +154,11 @@ async fn a_broken_chunk_never_ends_a_request_well() {
         assert_eq!(raw.message().await.status(), 400, "{broken:?}");
         raw.assert_closed().await;
         // Its header may have arrived; a whole request, or a second one, has not.
-        assert!(app.requests().is_empty(), "{broken:?}: {:?}", app.requests());
+        assert!(
+            app.requests().is_empty(),
+            "{broken:?}: {:?}",
+            app.requests()
+        );
     }
 }
 
@@ -239,7 +254,9 @@ async fn a_slow_client_is_cut_off_and_blocks_nobody() {
         "#,
         open_route(&app.url())
     ));
-    let silent = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let silent = tokio::net::TcpStream::connect(gateway.address())
+        .await
+        .unwrap();
     let mut silent = crate::harness::raw::Raw::new(silent);
     let mut half_a_header = gateway.raw().await;
     half_a_header.send("GET / HTTP/1.1\r\nHost: loc").await;
@@ -253,7 +270,10 @@ async fn a_slow_client_is_cut_off_and_blocks_nobody() {
 
     silent.assert_closed().await;
     let told = String::from_utf8(half_a_header.rest().await).unwrap();
-    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{told}");
+    assert!(
+        told.is_empty() || told.starts_with("HTTP/1.1 408"),
+        "{told}"
+    );
     assert_eq!(half_a_body.message().await.status(), 408);
     let _ = half_a_body.rest().await;
     assert_eq!(app.requests().len(), 1);

@@ -22,7 +22,11 @@ fn kid(token: &str) -> String {
 }
 
 async fn published(gateway: &Gateway) -> Vec<Value> {
-    let keys = gateway.anonymous().get("/.well-known/jwks.json").await.expect(200);
+    let keys = gateway
+        .anonymous()
+        .get("/.well-known/jwks.json")
+        .await
+        .expect(200);
     keys.json()["keys"].as_array().unwrap().clone()
 }
 
@@ -30,13 +34,27 @@ async fn published(gateway: &Gateway) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_public_parts_are_published() {
     for (algorithm, members) in [
-        ("ES256", json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig" })),
-        ("EdDSA", json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig" })),
+        (
+            "ES256",
+            json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig" }),
+        ),
+        (
+            "EdDSA",
+            json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig" }),
+        ),
     ] {
         let gateway = Gateway::start(&format!("[tokens]\nalgorithm = '{algorithm}'\n{ROUTE}"));
-        let answer = gateway.anonymous().get("/.well-known/jwks.json").await.expect(200);
+        let answer = gateway
+            .anonymous()
+            .get("/.well-known/jwks.json")
+            .await
+            .expect(200);
         assert_eq!(answer.header("content-type"), "application/jwk-set+json");
-        assert!(answer.header("cache-control").starts_with("public, max-age="));
+        assert!(
+            answer
+                .header("cache-control")
+                .starts_with("public, max-age=")
+        );
         let keys = published(&gateway).await;
         // Current and next, for access tokens and for assertions.
         assert_eq!(keys.len(), 4);
@@ -72,7 +90,10 @@ async fn a_rotation_is_felt_and_leaves_older_tokens_good() {
     })
     .await;
     let new = kid(after.token());
-    assert!(known.iter().any(|key| key["kid"] == *new), "it had not been published before");
+    assert!(
+        known.iter().any(|key| key["kid"] == *new),
+        "it had not been published before"
+    );
     before.get("/app").await.expect(200);
     after.get("/app").await.expect(200);
     let now = published(&gateway).await;
@@ -93,7 +114,12 @@ async fn a_revoked_key_takes_its_tokens_with_it() {
         (before.get("/app").await.status == 401).then_some(())
     })
     .await;
-    assert!(published(&gateway).await.iter().all(|key| key["kid"] != *leaked));
+    assert!(
+        published(&gateway)
+            .await
+            .iter()
+            .all(|key| key["kid"] != *leaked)
+    );
 
     // The session was not to blame: refreshing gets a token of another key.
     let mut after = before.clone();
@@ -111,5 +137,10 @@ async fn keys_survive_a_restart() {
     let before = published(&gateway).await;
     gateway.restart();
     assert_eq!(published(&gateway).await, before);
-    gateway.anonymous().with_token(alice.token()).get("/app").await.expect(200);
+    gateway
+        .anonymous()
+        .with_token(alice.token())
+        .get("/app")
+        .await
+        .expect(200);
 }

@@ -56,13 +56,22 @@ async fn a_refusal_says_when_to_come_back() {
         let policy = answer.header("ratelimit-policy");
         assert!(policy.contains("\"app/address\";q=5;w=60"), "{policy}");
         let state = answer.header("ratelimit");
-        assert!(state.starts_with(&format!("\"app/address\";r={left};t=")), "{state}");
+        assert!(
+            state.starts_with(&format!("\"app/address\";r={left};t=")),
+            "{state}"
+        );
     }
     let refused = caller.get("/app").await.expect_problem(429, "limited");
     let wait: u32 = refused.header("retry-after").parse().unwrap();
     assert!((1..=12).contains(&wait), "{wait}");
-    assert_eq!(refused.header("ratelimit-policy"), "\"app/address\";q=5;w=60");
-    assert_eq!(refused.header("ratelimit"), format!("\"app/address\";r=0;t={wait}"));
+    assert_eq!(
+        refused.header("ratelimit-policy"),
+        "\"app/address\";q=5;w=60"
+    );
+    assert_eq!(
+        refused.header("ratelimit"),
+        format!("\"app/address\";r=0;t={wait}")
+    );
     app.assert_untouched();
 }
 
@@ -113,9 +122,14 @@ async fn a_trusted_proxy_brings_callers_with_counts_of_their_own() {
     let caller = gateway.anonymous();
     for address in ["198.51.100.1", "198.51.100.2"] {
         for _ in 0..5 {
-            caller.get_with("/app", &[("x-forwarded-for", address)]).await.expect(200);
+            caller
+                .get_with("/app", &[("x-forwarded-for", address)])
+                .await
+                .expect(200);
         }
-        let refused = caller.get_with("/app", &[("x-forwarded-for", address)]).await;
+        let refused = caller
+            .get_with("/app", &[("x-forwarded-for", address)])
+            .await;
         refused.expect_problem(429, "limited");
     }
     assert_eq!(app.requests().len(), 10);
@@ -202,7 +216,10 @@ async fn users_have_counts_of_their_own() {
     let also_alice = gateway.signed_in("alice").await;
 
     alice.get("/other").await.expect(200);
-    also_alice.get("/other").await.expect_problem(429, "limited");
+    also_alice
+        .get("/other")
+        .await
+        .expect_problem(429, "limited");
     bob.get("/other").await.expect(200);
 
     // What the narrower limit refused, the wider one did not count.
@@ -231,12 +248,20 @@ async fn a_caller_over_his_own_limit_spends_nothing_of_everybodys() {
     callers[0].get("/app").await.expect(200);
     for _ in 0..5 {
         let refused = callers[0].get("/app").await.expect_problem(429, "limited");
-        assert!(refused.header("ratelimit-policy").starts_with("\"app/user\""));
+        assert!(
+            refused
+                .header("ratelimit-policy")
+                .starts_with("\"app/user\"")
+        );
     }
     callers[1].get("/app").await.expect(200);
     callers[2].get("/app").await.expect(200);
     let refused = callers[3].get("/app").await.expect_problem(429, "limited");
-    assert!(refused.header("ratelimit-policy").starts_with("\"app/route\""));
+    assert!(
+        refused
+            .header("ratelimit-policy")
+            .starts_with("\"app/route\"")
+    );
     assert_eq!(app.requests().len(), 3);
 }
 
@@ -254,10 +279,20 @@ async fn somebody_who_is_refused_spends_nothing_of_the_route() {
     .await;
     for _ in 0..3 {
         gateway.anonymous().get("/app").await.expect(401);
-        gateway.anonymous().with_token("garbage").get("/app").await.expect(401);
+        gateway
+            .anonymous()
+            .with_token("garbage")
+            .get("/app")
+            .await
+            .expect(401);
     }
     app.assert_untouched();
-    gateway.signed_in("alice").await.get("/app").await.expect(200);
+    gateway
+        .signed_in("alice")
+        .await
+        .get("/app")
+        .await
+        .expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,9 +317,15 @@ async fn sign_ins_and_registrations_have_limits_by_address() {
     // How many guesses are left is nobody's business.
     refused.expect_problem(429, "limited");
     let change = json!({ "current_password": "x", "new_password": "y" });
-    caller.post("/auth/password", &change).await.expect_problem(429, "limited");
+    caller
+        .post("/auth/password", &change)
+        .await
+        .expect_problem(429, "limited");
 
     caller.post("/auth/register", &alice).await.expect(422);
-    caller.post("/auth/register", &alice).await.expect_problem(429, "limited");
+    caller
+        .post("/auth/register", &alice)
+        .await
+        .expect_problem(429, "limited");
     caller.get("/auth/me").await.expect(401);
 }

@@ -33,3 +33,4 @@ mod routing;
 mod security_matrix;
 mod sessions;
 mod spoofed_headers;
+mod tls;

@@ -61,13 +61,20 @@ async fn a_guarded_path_never_falls_through_to_an_open_one() {
     app.only();
 
     for path in ["/admin", "/admin/", "/admin/x", "/%61dmin/x", "/admi%6e"] {
-        caller.get(path).await.expect_problem(401, "unauthenticated");
+        caller
+            .get(path)
+            .await
+            .expect_problem(401, "unauthenticated");
     }
     // Neither another method nor another spelling of the host leads to the wider route.
     let posted = Answer::of(caller.request(Method::POST, "/admin")).await;
     assert_eq!(posted.header("allow"), "GET, HEAD");
     posted.expect_problem(405, "method_not_allowed");
-    for host in ["admin.example.com", "ADMIN.example.com", "admin.example.com."] {
+    for host in [
+        "admin.example.com",
+        "ADMIN.example.com",
+        "admin.example.com.",
+    ] {
         let at = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(gateway.raw().await.ask(at).await.status(), 401, "{host}");
         let post = format!("POST /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
@@ -181,7 +188,10 @@ async fn own_endpoints_win_on_every_host() {
     ));
     for host in ["localhost", "app.example.com"] {
         let caller = gateway.anonymous().at(host);
-        caller.get("/auth/me").await.expect_problem(401, "unauthenticated");
+        caller
+            .get("/auth/me")
+            .await
+            .expect_problem(401, "unauthenticated");
         for path in ["/auth", "/auth/nothing", "/%61uth/me", "/auth/%6de"] {
             caller.get(path).await.expect_problem(404, "no_endpoint");
         }
@@ -208,8 +218,14 @@ async fn own_endpoints_without_a_prefix_leave_the_other_paths_to_apps() {
         app.url()
     ));
     let caller = gateway.anonymous();
-    caller.get("/me").await.expect_problem(401, "unauthenticated");
-    caller.get("/login").await.expect_problem(405, "method_not_allowed");
+    caller
+        .get("/me")
+        .await
+        .expect_problem(401, "unauthenticated");
+    caller
+        .get("/login")
+        .await
+        .expect_problem(405, "method_not_allowed");
     app.assert_untouched();
 
     for path in ["/", "/me/too", "/auth/me"] {
@@ -293,7 +309,14 @@ async fn a_route_may_allow_a_spelling_but_never_for_the_path_of_another_route() 
         "#,
         app.url()
     ));
-    for path in ["/a%2fb", "/a%5Cb", "/a;b=c", "//a///b", "/a%2520b", "/a%2Fadmin"] {
+    for path in [
+        "/a%2fb",
+        "/a%5Cb",
+        "/a;b=c",
+        "//a///b",
+        "/a%2520b",
+        "/a%2Fadmin",
+    ] {
         let request = format!("GET {path}?q=%2e HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let answer = gateway.raw().await.ask(request).await;
         assert_eq!(answer.status(), 200, "{path}");

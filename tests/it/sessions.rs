@@ -85,9 +85,15 @@ async fn a_spent_refresh_token_that_comes_back_late_ends_the_session() {
     app.only();
 
     gateway.clock().advance(Duration::from_secs(11));
-    alice.try_refresh(&stolen).await.expect_problem(401, "invalid_refresh_token");
+    alice
+        .try_refresh(&stolen)
+        .await
+        .expect_problem(401, "invalid_refresh_token");
     alice.get("/app").await.expect_problem(401, "invalid_token");
-    alice.try_refresh(alice.refresh_token()).await.expect_problem(401, "invalid_refresh_token");
+    alice
+        .try_refresh(alice.refresh_token())
+        .await
+        .expect_problem(401, "invalid_refresh_token");
     app.assert_untouched();
 }
 
@@ -99,7 +105,10 @@ async fn a_spent_refresh_token_is_not_forgiven_once_its_successor_was_used() {
     let stolen = alice.refresh_token().to_owned();
     alice.refresh().await;
     alice.refresh().await;
-    alice.try_refresh(&stolen).await.expect_problem(401, "invalid_refresh_token");
+    alice
+        .try_refresh(&stolen)
+        .await
+        .expect_problem(401, "invalid_refresh_token");
     alice.get("/app").await.expect_problem(401, "invalid_token");
     app.assert_untouched();
 }
@@ -112,17 +121,30 @@ async fn after_a_logout_the_very_next_request_is_refused() {
     let there = gateway.signed_in("alice").await;
     // Known by heart on both cores before it ends.
     for _ in 0..10 {
-        gateway.anonymous().with_token(here.token()).get("/app").await.expect(200);
+        gateway
+            .anonymous()
+            .with_token(here.token())
+            .get("/app")
+            .await
+            .expect(200);
         app.only();
     }
     let out = here.request(reqwest::Method::POST, "/auth/logout");
     crate::harness::caller::Answer::of(out).await.expect(204);
     for _ in 0..10 {
-        let refused = gateway.anonymous().with_token(here.token()).get("/app").await;
+        let refused = gateway
+            .anonymous()
+            .with_token(here.token())
+            .get("/app")
+            .await;
         refused.expect_problem(401, "invalid_token");
     }
-    here.try_refresh(here.refresh_token()).await.expect_problem(401, "invalid_refresh_token");
-    here.get("/auth/me").await.expect_problem(401, "invalid_token");
+    here.try_refresh(here.refresh_token())
+        .await
+        .expect_problem(401, "invalid_refresh_token");
+    here.get("/auth/me")
+        .await
+        .expect_problem(401, "invalid_token");
     app.assert_untouched();
 
     there.get("/app").await.expect(200);
@@ -135,9 +157,14 @@ async fn all_sessions_of_a_user_can_be_ended_at_once() {
     let here = gateway.signed_in("alice").await;
     let there = gateway.signed_in("alice").await;
     let bob = gateway.signed_in("bob").await;
-    here.post("/auth/logout", &json!({ "all": true })).await.expect(204);
+    here.post("/auth/logout", &json!({ "all": true }))
+        .await
+        .expect(204);
     for caller in [&here, &there] {
-        caller.get("/app").await.expect_problem(401, "invalid_token");
+        caller
+            .get("/app")
+            .await
+            .expect_problem(401, "invalid_token");
         caller.try_refresh(caller.refresh_token()).await.expect(401);
     }
     app.assert_untouched();
@@ -154,10 +181,18 @@ async fn a_restart_forgets_neither_the_living_nor_the_dead() {
 
     gateway.restart();
     let caller = gateway.anonymous();
-    caller.with_token(dead.token()).get("/app").await.expect_problem(401, "invalid_token");
+    caller
+        .with_token(dead.token())
+        .get("/app")
+        .await
+        .expect_problem(401, "invalid_token");
     caller.try_refresh(dead.refresh_token()).await.expect(401);
     app.assert_untouched();
-    caller.with_token(living.token()).get("/app").await.expect(200);
+    caller
+        .with_token(living.token())
+        .get("/app")
+        .await
+        .expect(200);
     caller.try_refresh(living.refresh_token()).await.expect(200);
 }
 
@@ -166,10 +201,14 @@ async fn a_session_ends_of_itself_however_often_it_is_refreshed() {
     let (gateway, _) = guarded().await;
     let mut alice = gateway.signed_in("alice").await;
     for _ in 0..5 {
-        gateway.clock().advance(Duration::from_secs(5 * 24 * 60 * 60));
+        gateway
+            .clock()
+            .advance(Duration::from_secs(5 * 24 * 60 * 60));
         alice.refresh().await;
     }
-    gateway.clock().advance(Duration::from_secs(6 * 24 * 60 * 60));
+    gateway
+        .clock()
+        .advance(Duration::from_secs(6 * 24 * 60 * 60));
     let refused = alice.try_refresh(alice.refresh_token()).await;
     refused.expect_problem(401, "invalid_refresh_token");
 }
@@ -192,7 +231,10 @@ async fn what_another_process_ends_is_felt_here() {
         .await;
         caller.try_refresh(caller.refresh_token()).await.expect(401);
         let seen = app.requests().len();
-        caller.get("/app").await.expect_problem(401, "invalid_token");
+        caller
+            .get("/app")
+            .await
+            .expect_problem(401, "invalid_token");
         assert_eq!(app.requests().len(), seen);
     }
 }
@@ -203,7 +245,11 @@ async fn any_token_can_be_revoked_from_the_command_line() {
     let (gateway, _) = guarded().await;
     for kind in ["access", "refresh"] {
         let caller = gateway.signed_in("alice").await;
-        let token = if kind == "access" { caller.token() } else { caller.refresh_token() };
+        let token = if kind == "access" {
+            caller.token()
+        } else {
+            caller.refresh_token()
+        };
         let arguments = ["token", "revoke", "-"];
         portcullis_reading(gateway.folder(), &arguments, &format!("{token}\n")).expect(0);
         eventually("the end of a session", async || {

@@ -136,7 +136,10 @@ async fn no_spelling_of_an_identity_header_arrives_over_http2() {
     ] {
         for name in NAMES {
             let spellings = spellings(name);
-            let headers: Vec<_> = spellings.iter().map(|name| (name.as_str(), FORGED)).collect();
+            let headers: Vec<_> = spellings
+                .iter()
+                .map(|name| (name.as_str(), FORGED))
+                .collect();
             caller.get_with(path, &headers).await.expect(200);
             assert_nothing_forged(&app.only());
         }
@@ -159,8 +162,9 @@ async fn trailers_smuggle_no_identity_in() {
     assert_nothing_forged(&app.only());
 
     let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let mut trailers = HeaderMap::new();
     trailers.insert("x-auth-user", HeaderValue::from_static(FORGED));
@@ -218,7 +222,12 @@ async fn unusual_names_are_dropped_unless_a_route_lets_one_through() {
         app.url()
     ));
     let caller = gateway.anonymous();
-    let headers = [("api_key", "1"), ("X_Other", "2"), ("x.third", "3"), ("X-Fine", "4")];
+    let headers = [
+        ("api_key", "1"),
+        ("X_Other", "2"),
+        ("x.third", "3"),
+        ("X-Fine", "4"),
+    ];
 
     caller.get_with("/plain", &headers).await.expect(200);
     let arrived = app.only();
@@ -256,7 +265,10 @@ async fn identity_follows_the_request_and_never_the_connection() {
         assert_eq!(raw.ask(request).await.status(), 200);
         let arrived = app.only();
         assert_eq!(arrived.header("x-auth-user"), user);
-        assert_eq!(arrived.header("x-auth-assertion").is_empty(), user.is_empty());
+        assert_eq!(
+            arrived.header("x-auth-assertion").is_empty(),
+            user.is_empty()
+        );
     }
     // One connection to the app carried all of them.
     assert_eq!(app.connections(), 1);
@@ -270,10 +282,17 @@ async fn identity_follows_the_stream_over_http2() {
     let alice = gateway.signed_in("alice").await;
     let bob = gateway.signed_in("bob").await;
     let http2 = gateway.anonymous_http2();
-    let (alice, bob) = (http2.with_token(alice.token()), http2.with_token(bob.token()));
+    let (alice, bob) = (
+        http2.with_token(alice.token()),
+        http2.with_token(bob.token()),
+    );
 
     let mut asked = tokio::task::JoinSet::new();
-    let callers = [("/optional?alice", &alice), ("/optional?bob", &bob), ("/optional?", &http2)];
+    let callers = [
+        ("/optional?alice", &alice),
+        ("/optional?bob", &bob),
+        ("/optional?", &http2),
+    ];
     for (path, caller) in callers.iter().cycle().take(30) {
         let (path, caller) = (path.to_string(), (*caller).clone());
         asked.spawn(async move { caller.get(&path).await.expect(200) });
@@ -299,11 +318,22 @@ async fn an_app_is_told_who_calls_exactly_once() {
 
     assert_eq!(arrived.header("x-auth-user"), "alice");
     assert_eq!(arrived.header("x-auth-user-id"), me["id"].as_str().unwrap());
-    assert_eq!(arrived.header("x-auth-session"), me["session"].as_str().unwrap());
-    assert_eq!(arrived.header("x-auth-scopes"), me["scope"].as_str().unwrap());
+    assert_eq!(
+        arrived.header("x-auth-session"),
+        me["session"].as_str().unwrap()
+    );
+    assert_eq!(
+        arrived.header("x-auth-scopes"),
+        me["scope"].as_str().unwrap()
+    );
     assert_eq!(arrived.header("x-auth-method"), "pwd");
     // An address that was never verified, no role, no client: nothing to tell.
-    for absent in ["x-auth-email", "x-auth-roles", "x-auth-client", "x-auth-name"] {
+    for absent in [
+        "x-auth-email",
+        "x-auth-roles",
+        "x-auth-client",
+        "x-auth-name",
+    ] {
         assert_eq!(arrived.header(absent), "", "{absent}");
     }
 
@@ -312,7 +342,10 @@ async fn an_app_is_told_who_calls_exactly_once() {
     assert_eq!(claims["aud"], "required");
     assert_eq!(claims["sub"], me["id"]);
     assert_eq!(claims["sid"], me["session"]);
-    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+    assert_eq!(
+        claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(),
+        60
+    );
 
     // The app with names of its own hears them, and only them.
     alice.get("/custom").await.expect(200);
@@ -322,13 +355,18 @@ async fn an_app_is_told_who_calls_exactly_once() {
 fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let payload = token.split('.').nth(1).unwrap();
-    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .unwrap();
     serde_json::from_slice(&payload).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn presets_use_the_names_that_apps_know() {
-    for (preset, name) in [("oauth2-proxy", "x-forwarded-preferred-username"), ("authelia", "remote-user")] {
+    for (preset, name) in [
+        ("oauth2-proxy", "x-forwarded-preferred-username"),
+        ("authelia", "remote-user"),
+    ] {
         let app = Upstream::start().await;
         let gateway = Gateway::start(&format!(
             r#"
@@ -348,7 +386,10 @@ async fn presets_use_the_names_that_apps_know() {
         alice.get("/app").await.expect(200);
         assert_eq!(app.only().header(name), "alice", "{preset}");
 
-        alice.get_with("/open", &[(name, FORGED), ("x-auth-user", FORGED)]).await.expect(200);
+        alice
+            .get_with("/open", &[(name, FORGED), ("x-auth-user", FORGED)])
+            .await
+            .expect(200);
         assert_nothing_forged(&app.only());
     }
 }
@@ -356,16 +397,17 @@ async fn presets_use_the_names_that_apps_know() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_can_be_bound_to_the_request_or_left_out() {
     let app = Upstream::start().await;
-    let with = |mode: &str| {
-        format!("[identity]\nassertion = '{mode}'\n{}", routes(&app.url()))
-    };
+    let with = |mode: &str| format!("[identity]\nassertion = '{mode}'\n{}", routes(&app.url()));
     let gateway = Gateway::start(&with("request"));
     let alice = gateway.signed_in("alice").await;
     alice.get("/required/x?y").await.expect(200);
     let claims = claims(app.only().header("x-auth-assertion"));
     assert_eq!(claims["htm"], "GET");
     let port = gateway.address().port();
-    assert_eq!(claims["htu"], format!("https://localhost:{port}/required/x"));
+    assert_eq!(
+        claims["htu"],
+        format!("https://localhost:{port}/required/x")
+    );
 
     let gateway = Gateway::start(&with("off"));
     let alice = gateway.signed_in("alice").await;
@@ -401,15 +443,25 @@ async fn strangers_say_nothing_about_where_they_come_from() {
         "tracestate",
     ];
     let headers = told.map(|name| (name, FORGED));
-    let answer = gateway.anonymous().get_with("/open", &headers).await.expect(200);
+    let answer = gateway
+        .anonymous()
+        .get_with("/open", &headers)
+        .await
+        .expect(200);
     let arrived = app.only();
     assert_nothing_forged(&arrived);
     let port = gateway.address().port();
     assert_eq!(arrived.header("x-forwarded-for"), "127.0.0.1");
     assert_eq!(arrived.header("x-forwarded-proto"), "https");
-    assert_eq!(arrived.header("x-forwarded-host"), format!("localhost:{port}"));
+    assert_eq!(
+        arrived.header("x-forwarded-host"),
+        format!("localhost:{port}")
+    );
     assert_eq!(arrived.header("x-forwarded-port"), port.to_string());
-    assert_eq!(arrived.header("x-request-id"), answer.header("x-request-id"));
+    assert_eq!(
+        arrived.header("x-request-id"),
+        answer.header("x-request-id")
+    );
     assert!(gateway.metric(r#"portcullis_headers_dropped_total{reason="forwarding"}"#) > 0.0);
 }
 
@@ -428,7 +480,11 @@ async fn trusted_proxies_are_continued() {
         ("x-request-id", "from-the-balancer"),
         ("x-auth-user", FORGED),
     ];
-    let answer = gateway.anonymous().get_with("/open", &headers).await.expect(200);
+    let answer = gateway
+        .anonymous()
+        .get_with("/open", &headers)
+        .await
+        .expect(200);
     let arrived = app.only();
     assert_nothing_forged(&arrived);
     assert_eq!(arrived.header("x-forwarded-for"), "198.51.100.7, 127.0.0.1");
@@ -485,7 +541,15 @@ async fn only_names_that_are_safe_in_a_header_become_accounts() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&routes(&app.url()));
     let caller = gateway.anonymous();
-    for bad in ["a\r\nX-Auth-Roles: admin", "al ice", "al,ice", "alice@x", "älice", "alice\u{200b}", ""] {
+    for bad in [
+        "a\r\nX-Auth-Roles: admin",
+        "al ice",
+        "al,ice",
+        "alice@x",
+        "älice",
+        "alice\u{200b}",
+        "",
+    ] {
         let body = serde_json::json!({
             "username": bad, "password": PASSWORD,
         });

@@ -243,7 +243,9 @@ impl Gateway {
     pub(crate) fn log_lines(&self) -> Vec<Value> {
         let text = self.log_text();
         let lines = text.lines();
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// The access log as written so far.
@@ -351,6 +353,8 @@ pub(crate) fn ask_plainly(address: SocketAddr, path: &str) -> (u16, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.get(9..12).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
     (status.unwrap_or_default(), body.unwrap_or_default())
 }

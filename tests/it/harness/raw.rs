@@ -47,7 +47,9 @@ pub(crate) async fn tls(
     protocol: &[u8],
 ) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(authority).unwrap())
+        .unwrap();
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -190,7 +192,9 @@ impl Message {
     #[track_caller]
     pub(crate) fn status(&self) -> u16 {
         let status = self.start_line.split(' ').nth(1);
-        status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{self:?}"))
+        status
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{self:?}"))
     }
 
     /// A header that is there once; empty where it is not there.
