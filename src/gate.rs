@@ -108,7 +108,7 @@ enum Destination<'a> {
     Own(Endpoint),
     Upstream(&'a Arc<Route>),
     /// A preflight, answered here: `Access-Control-Allow-Methods`.
-    Preflight(&'a CorsPolicy, HeaderValue),
+    Preflight(HeaderValue),
 }
 
 impl Gate {
@@ -159,7 +159,7 @@ impl Gate {
                 self.limits.admit_own(endpoint, inbound.source())?;
                 Ok(self.door.pass(inbound).await?.map(AnswerBody::own))
             }
-            Destination::Preflight(cors, methods) => Ok(preflight(cors, &methods, &inbound)),
+            Destination::Preflight(methods) => Ok(preflight(&methods, &inbound)),
             Destination::Upstream(route) => {
                 let permit = self.decide(route, &inbound)?;
                 if let Caller::Known(identity) = permit.caller() {
@@ -221,7 +221,7 @@ impl Gate {
             return match (&self.own_cors, preflight) {
                 (Some(cors), Some((origin, _))) if cors.admits(origin) => {
                     let methods = HeaderValue::from_static("GET, POST, DELETE");
-                    Ok(Destination::Preflight(cors, methods))
+                    Ok(Destination::Preflight(methods))
                 }
                 _ => Ok(Destination::Own(endpoint)),
             };
@@ -239,7 +239,7 @@ impl Gate {
             (Some(cors), Some((origin, wanted))) if cors.admits(origin) => {
                 let methods = HeaderValue::from_str(wanted.as_str())
                     .unwrap_or_else(|_| HeaderValue::from_static("GET"));
-                Ok(Destination::Preflight(cors, methods))
+                Ok(Destination::Preflight(methods))
             }
             (Some(_), Some(_)) => Err(Rejection::Origin),
             (None, Some(_)) if !route_serves_options(route) => {
@@ -329,12 +329,10 @@ impl Gate {
     }
 }
 
-fn preflight(cors: &CorsPolicy, methods: &HeaderValue, inbound: &Inbound) -> Response<AnswerBody> {
+fn preflight(methods: &HeaderValue, inbound: &Inbound) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    if let Some(origin) = inbound.headers().get(http::header::ORIGIN) {
-        *response.headers_mut() = cors.preflight(origin, methods, inbound.headers());
-    }
+    *response.headers_mut() = CorsPolicy::preflight(methods, inbound.headers());
     response
 }
 

@@ -61,16 +61,10 @@ impl CorsPolicy {
         );
     }
 
-    /// The headers of a preflight's answer: the methods of the routes there, and the request
-    /// headers that were asked for.
-    pub fn preflight(
-        &self,
-        origin: &HeaderValue,
-        methods: &HeaderValue,
-        asked: &HeaderMap,
-    ) -> HeaderMap {
+    /// What a preflight's answer says beside [`CorsPolicy::apply`]: the methods of the routes
+    /// there, and the request headers that were asked for.
+    pub fn preflight(methods: &HeaderValue, asked: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        self.apply(origin, &mut headers);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
         if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
