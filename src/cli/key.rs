@@ -37,7 +37,8 @@ enum Command {
     },
     /// Withdraw a leaked key at once: every token it signed is dead
     Revoke {
-        /// The key's id, as listed
+        /// The key's id, as listed; one in 64 begins with a hyphen
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }

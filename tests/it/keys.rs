@@ -6,7 +6,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::harness::binary::portcullis;
+use crate::harness::binary::portcullis_reading;
+use crate::harness::caller::PASSWORD;
 use crate::harness::eventually;
+use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
 
 const ROUTE: &str = r#"
@@ -143,4 +146,12 @@ async fn keys_survive_a_restart() {
         .get("/app")
         .await
         .expect(200);
+}
+
+#[test]
+fn a_key_whose_id_begins_with_a_hyphen_can_be_named() {
+    let folder = Folder::with(ROUTE);
+    portcullis_reading(&folder, &["user", "add", "alice"], PASSWORD).expect(0);
+    let output = portcullis(&folder, &["key", "revoke", "-no-such-key"]).expect(1);
+    assert!(output.stderr.contains("no key -no-such-key"), "{output:?}");
 }
