@@ -33,7 +33,10 @@ fn check_shows_the_routes_and_what_is_odd() {
 
     let folder = Folder::with("[routes.app]\npath = '/app'\nauth = 'none'\nupstream = 'echo'");
     let output = portcullis(&folder, &["check"]).expect(0);
-    assert!(output.stdout.contains("warning: route `app` is public"), "{output:?}");
+    assert!(
+        output.stdout.contains("warning: route `app` is public"),
+        "{output:?}"
+    );
     portcullis(&folder, &["check", "--strict"]).expect(1);
     let output = portcullis(&folder, &["check", "--json"]).expect(0);
     let checked: Value = serde_json::from_str(&output.stdout).unwrap();
@@ -52,7 +55,11 @@ fn every_problem_is_named_with_its_place_and_stops_the_start() {
     );
     for arguments in [&["check"][..], &["serve"], &[]] {
         let output = portcullis(&folder, arguments).expect(2);
-        for place in ["gateway.toml:3:1: ", "gateway.toml:10:8: ", "gateway.toml:11:12: "] {
+        for place in [
+            "gateway.toml:3:1: ",
+            "gateway.toml:10:8: ",
+            "gateway.toml:11:12: ",
+        ] {
             assert!(output.stderr.contains(place), "{place}{output:?}");
         }
         assert!(output.stderr.contains("public_url"), "{output:?}");
@@ -85,8 +92,16 @@ fn secrets_from_examples_are_refused_and_not_repeated() {
     for weak in ["your_secret_key_here", "changeme", "short", ""] {
         let folder = Folder::with(&format!("[store]\nkey = '{weak}'\n{GOOD}"));
         let output = portcullis(&folder, &["serve"]).expect(2);
-        assert!(output.stderr.contains("this key is short, simple or from an example"), "{output:?}");
-        assert!(weak.len() < 6 || !output.stderr.contains(weak), "{output:?}");
+        assert!(
+            output
+                .stderr
+                .contains("this key is short, simple or from an example"),
+            "{output:?}"
+        );
+        assert!(
+            weak.len() < 6 || !output.stderr.contains(weak),
+            "{output:?}"
+        );
     }
 }
 
@@ -99,7 +114,10 @@ async fn a_key_file_that_others_can_read_is_refused() {
     for mode in [0o644, 0o640, 0o604, 0o660] {
         std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
         let output = portcullis(&folder, &["serve"]).expect(1);
-        assert!(output.stderr.contains(&format!("mode 0{mode:o}")), "{output:?}");
+        assert!(
+            output.stderr.contains(&format!("mode 0{mode:o}")),
+            "{output:?}"
+        );
         assert!(output.stderr.contains("0600"), "{output:?}");
         let text = std::fs::read_to_string(&key).unwrap();
         assert!(!output.stderr.contains(text.trim()), "{output:?}");
@@ -135,11 +153,21 @@ async fn what_init_writes_can_be_served() {
     assert!(text.lines().count() <= 30, "{text}");
     portcullis(&folder, &["check"]).expect(0);
     portcullis(&folder, &["init"]).expect(1);
-    assert_eq!(std::fs::read_to_string(folder.path("gateway.toml")).unwrap(), text);
+    assert_eq!(
+        std::fs::read_to_string(folder.path("gateway.toml")).unwrap(),
+        text
+    );
 
-    folder.write("gateway.toml", &text.replace(":8443\"\n", ":0\"\n").replace(":9900", ":0"));
+    folder.write(
+        "gateway.toml",
+        &text.replace(":8443\"\n", ":0\"\n").replace(":9900", ":0"),
+    );
     let served = Served::start(&folder).await;
-    served.anonymous().get("/").await.expect_problem(401, "unauthenticated");
+    served
+        .anonymous()
+        .get("/")
+        .await
+        .expect_problem(401, "unauthenticated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,13 +211,22 @@ async fn accounts_are_managed_from_the_command_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_says_what_would_become_of_a_request() {
     let folder = Folder::with(GOOD);
-    portcullis_reading(&folder, &["user", "add", "alice", "--role", "staff"], PASSWORD).expect(0);
+    portcullis_reading(
+        &folder,
+        &["user", "add", "alice", "--role", "staff"],
+        PASSWORD,
+    )
+    .expect(0);
     portcullis_reading(&folder, &["user", "add", "bob"], PASSWORD).expect(0);
-    let explain = |caller: &str, url: &str| {
-        portcullis(&folder, &["explain", "--as", caller, "GET", url])
-    };
+    let explain =
+        |caller: &str, url: &str| portcullis(&folder, &["explain", "--as", caller, "GET", url]);
     let allowed = explain("alice", "https://localhost/app/x").expect(0);
-    for line in ["route     app", "allow", "x-auth-user: alice", "x-auth-roles: staff"] {
+    for line in [
+        "route     app",
+        "allow",
+        "x-auth-user: alice",
+        "x-auth-roles: staff",
+    ] {
         assert!(allowed.stdout.contains(line), "{line}: {}", allowed.stdout);
     }
     // A token that could be used, and an assertion that an app would believe, are not shown.

@@ -53,12 +53,21 @@ async fn a_preflight_is_answered_here() {
     let answer = preflight(&caller, "/app", SPA, "PUT").await.expect(204);
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
     assert_eq!(answer.header("access-control-allow-credentials"), "true");
-    assert!(answer.header("access-control-allow-methods").contains("PUT"));
-    assert_eq!(answer.header("access-control-allow-headers"), "authorization, x-mine");
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("PUT")
+    );
+    assert_eq!(
+        answer.header("access-control-allow-headers"),
+        "authorization, x-mine"
+    );
     assert_eq!(answer.header("vary"), "Origin");
     let answer = preflight(&caller, "/any", EVIL, "GET").await.expect(204);
     assert_eq!(answer.header("access-control-allow-origin"), "*");
-    let answer = preflight(&caller, "/auth/login", SPA, "POST").await.expect(204);
+    let answer = preflight(&caller, "/auth/login", SPA, "POST")
+        .await
+        .expect(204);
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
 
     let refused = preflight(&caller, "/app", EVIL, "PUT").await;
@@ -80,15 +89,39 @@ async fn answers_and_refusals_say_who_may_read_them() {
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
     assert_eq!(app.only().header("origin"), SPA);
 
-    let refused = gateway.anonymous().get_with("/app", &[("origin", SPA)]).await.expect(401);
+    let refused = gateway
+        .anonymous()
+        .get_with("/app", &[("origin", SPA)])
+        .await
+        .expect(401);
     assert_eq!(refused.header("access-control-allow-origin"), SPA);
-    assert!(refused.header("access-control-expose-headers").contains("WWW-Authenticate"));
-    let refused = alice.get_with("/auth/login", &[("origin", SPA)]).await.expect(405);
+    assert!(
+        refused
+            .header("access-control-expose-headers")
+            .contains("WWW-Authenticate")
+    );
+    let refused = alice
+        .get_with("/auth/login", &[("origin", SPA)])
+        .await
+        .expect(405);
     assert_eq!(refused.header("access-control-allow-origin"), SPA);
 
-    for origin in [EVIL, "https://spa.example.com.evil.example.com", "http://spa.example.com", "null"] {
-        let refused = gateway.anonymous().get_with("/app", &[("origin", origin)]).await.expect(401);
-        assert_eq!(refused.header("access-control-allow-origin"), "", "{origin}");
+    for origin in [
+        EVIL,
+        "https://spa.example.com.evil.example.com",
+        "http://spa.example.com",
+        "null",
+    ] {
+        let refused = gateway
+            .anonymous()
+            .get_with("/app", &[("origin", origin)])
+            .await
+            .expect(401);
+        assert_eq!(
+            refused.header("access-control-allow-origin"),
+            "",
+            "{origin}"
+        );
     }
     app.assert_untouched();
 }
@@ -113,7 +146,11 @@ async fn an_app_does_not_widen_what_its_route_allows() {
         "#,
         app.url()
     ));
-    let answer = gateway.anonymous().get_with("/app", &[("origin", SPA)]).await.expect(200);
+    let answer = gateway
+        .anonymous()
+        .get_with("/app", &[("origin", SPA)])
+        .await
+        .expect(200);
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
     assert_eq!(answer.header("access-control-allow-credentials"), "");
 }

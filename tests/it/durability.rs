@@ -26,7 +26,11 @@ async fn what_was_answered_survives_an_end_without_warning() {
     let folder = Folder::with(ROUTE);
     let served = Served::start(&folder).await;
     let body = json!({ "username": "alice", "password": PASSWORD });
-    served.anonymous().post("/auth/register", &body).await.expect(201);
+    served
+        .anonymous()
+        .post("/auth/register", &body)
+        .await
+        .expect(201);
     served.kill();
 
     let served = Served::start(&folder).await;
@@ -43,7 +47,9 @@ async fn what_was_answered_survives_an_end_without_warning() {
     let late = again.try_refresh(&spent).await;
     late.expect_problem(401, "invalid_refresh_token");
     again.log_in("alice").await;
-    Answer::of(again.request(reqwest::Method::POST, "/auth/logout")).await.expect(204);
+    Answer::of(again.request(reqwest::Method::POST, "/auth/logout"))
+        .await
+        .expect(204);
     served.kill();
 
     let served = Served::start(&folder).await;
@@ -71,7 +77,8 @@ async fn on_sigterm_what_is_under_way_is_finished() {
         let asked = tokio::spawn(async move { caller.get("/app").await });
         let mut link = app.accept().await;
         link.head().await;
-        link.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst").await;
+        link.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+            .await;
 
         served.signal(signal);
         let address = served.address();
@@ -102,7 +109,9 @@ async fn idle_connections_are_closed_and_readiness_ends() {
         app.url()
     ));
     let mut idle = gateway.raw().await;
-    let answer = idle.ask("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let answer = idle
+        .ask("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     assert_eq!(answer.status(), 404);
     let caller = gateway.anonymous();
     let asked = tokio::spawn(async move { caller.get("/app").await });
@@ -117,7 +126,8 @@ async fn idle_connections_are_closed_and_readiness_ends() {
     })
     .await;
     assert_eq!(gateway.ask_admin("/livez").0, 200);
-    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
     asked.await.unwrap().expect(200);
 }
 
@@ -138,9 +148,10 @@ async fn a_request_that_does_not_end_is_broken_off_at_the_limit() {
     ));
     let served = Served::start(&folder).await;
     let caller = served.anonymous();
-    let asked = tokio::spawn(async move {
-        Answer::try_of(caller.request(reqwest::Method::GET, "/app")).await
-    });
+    let asked =
+        tokio::spawn(
+            async move { Answer::try_of(caller.request(reqwest::Method::GET, "/app")).await },
+        );
     let mut link = app.accept().await;
     link.head().await;
     served.signal(Signal::TERM);
@@ -152,7 +163,14 @@ async fn a_request_that_does_not_end_is_broken_off_at_the_limit() {
 async fn a_port_that_is_taken_is_said_clearly() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
-    let folder = Folder::with(&format!("listeners = [{{ address = '{address}' }}]\n{ROUTE}"));
+    let folder = Folder::with(&format!(
+        "listeners = [{{ address = '{address}' }}]\n{ROUTE}"
+    ));
     let output = portcullis(&folder, &["serve"]).expect(1);
-    assert!(output.stderr.contains(&format!("cannot listen on {address}")), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains(&format!("cannot listen on {address}")),
+        "{output:?}"
+    );
 }

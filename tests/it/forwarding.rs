@@ -40,7 +40,8 @@ async fn an_upload_arrives_before_it_ends() {
     link.until(b"first\r\n").await;
     raw.send("6\r\nsecond\r\n0\r\n\r\n").await;
     link.until(b"second\r\n0\r\n\r\n").await;
-    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
     assert_eq!(raw.message().await.body, b"ok");
 }
 
@@ -49,7 +50,8 @@ async fn an_answer_arrives_before_it_ends() {
     let app = RawUpstream::start().await;
     let gateway = Gateway::start(&open_route(&app.url()));
     let mut raw = gateway.raw().await;
-    raw.send("GET /app HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\n\r\n").await;
+    raw.send("GET /app HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\n\r\n")
+        .await;
     let mut link = app.accept().await;
     assert_eq!(link.head().await.header("te"), "trailers");
     link.send(
@@ -65,7 +67,10 @@ async fn an_answer_arrives_before_it_ends() {
     link.send("0\r\nX-Sum: 7\r\nSet-Cookie: a=b\r\n\r\n").await;
     let end = raw.until(b"\r\n\r\n").await;
     let end = String::from_utf8(end).unwrap().to_lowercase();
-    assert!(end.contains("x-sum: 7") && !end.contains("set-cookie"), "{end}");
+    assert!(
+        end.contains("x-sum: 7") && !end.contains("set-cookie"),
+        "{end}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +97,10 @@ async fn answers_without_a_body_have_none() {
             "/app/304" => (304, ""),
             _ => (200, "hello"),
         };
-        http::Response::builder().status(status).body(body.into()).unwrap()
+        http::Response::builder()
+            .status(status)
+            .body(body.into())
+            .unwrap()
     })
     .await;
     let gateway = Gateway::start(&open_route(&app.url()));
@@ -102,13 +110,16 @@ async fn answers_without_a_body_have_none() {
         ("GET /app/204", 204, ""),
         ("GET /app/304", 304, ""),
     ] {
-        raw.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        raw.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            .await;
         let head = raw.head().await;
         assert_eq!(head.status(), status, "{request}");
         assert_eq!(head.header("content-length"), length, "{request}");
     }
     // On the very same connection: no stray byte is in between.
-    let answer = raw.ask("GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let answer = raw
+        .ask("GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     assert_eq!(answer.body, b"hello");
 }
 
@@ -128,10 +139,16 @@ async fn method_query_headers_and_body_arrive_as_sent() {
         assert_eq!(arrived.method, "PUT");
         assert_eq!(arrived.target, "/app/a%20b?x=1&y=%2F&z");
         assert_eq!(arrived.header("x-mine"), "1");
-        assert_eq!(arrived.header("host"), format!("localhost:{}", gateway.address().port()));
+        assert_eq!(
+            arrived.header("host"),
+            format!("localhost:{}", gateway.address().port())
+        );
         assert_eq!(&arrived.body[..], b"body");
         let cookies: Vec<_> = arrived.headers.get_all("cookie").iter().collect();
-        assert!(cookies == ["a=1; b=2"] || cookies == ["a=1", "b=2"], "{cookies:?}");
+        assert!(
+            cookies == ["a=1; b=2"] || cookies == ["a=1", "b=2"],
+            "{cookies:?}"
+        );
     }
 }
 
@@ -152,9 +169,17 @@ async fn a_body_may_be_as_large_as_the_route_says() {
     let mut raw = gateway.raw().await;
     let chunk = format!("400\r\n{}\r\n", "a".repeat(1024));
     let head = "POST /app HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(raw.ask(format!("{head}{chunk}0\r\n\r\n")).await.status(), 200);
+    assert_eq!(
+        raw.ask(format!("{head}{chunk}0\r\n\r\n")).await.status(),
+        200
+    );
     app.only();
-    assert_eq!(raw.ask(format!("{head}{chunk}1\r\na\r\n0\r\n\r\n")).await.status(), 413);
+    assert_eq!(
+        raw.ask(format!("{head}{chunk}1\r\na\r\n0\r\n\r\n"))
+            .await
+            .status(),
+        413
+    );
     assert!(app.requests().is_empty());
 }
 
@@ -167,7 +192,11 @@ async fn an_app_that_is_down_is_a_502_and_its_address_stays_ours() {
     let gateway = Gateway::start(&open_route(&format!("http://{nobody}")));
     let refused = gateway.anonymous().get("/app").await;
     let refused = refused.expect_problem(502, "upstream_unreachable");
-    assert!(!refused.text().contains(&nobody.port().to_string()), "{}", refused.text());
+    assert!(
+        !refused.text().contains(&nobody.port().to_string()),
+        "{}",
+        refused.text()
+    );
     assert!(!refused.text().contains("127.0.0.1"), "{}", refused.text());
 }
 
@@ -212,9 +241,10 @@ async fn an_answer_that_breaks_off_is_never_complete() {
         let app = RawUpstream::start().await;
         let gateway = Gateway::start(&open_route(&app.url()));
         for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
-            let asked = tokio::spawn(async move {
-                Answer::try_of(caller.request(Method::GET, "/app")).await
-            });
+            let asked =
+                tokio::spawn(
+                    async move { Answer::try_of(caller.request(Method::GET, "/app")).await },
+                );
             let mut link = app.accept().await;
             link.head().await;
             link.send(start).await;
@@ -268,13 +298,15 @@ async fn a_connection_that_the_app_closed_is_replaced_unnoticed() {
     let gateway = Gateway::start(&open_route(&app.url()));
     for method in [Method::GET, Method::POST, Method::GET, Method::POST] {
         let caller = gateway.anonymous();
-        let asked = tokio::spawn(async move {
-            Answer::of(caller.request(method, "/app").body("abc")).await
-        });
+        let asked =
+            tokio::spawn(
+                async move { Answer::of(caller.request(method, "/app").body("abc")).await },
+            );
         let mut link = app.accept().await;
         let arrived = link.message().await;
         assert_eq!(arrived.body, b"abc");
-        link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
         asked.await.unwrap().expect(200);
     }
 }

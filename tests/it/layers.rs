@@ -30,7 +30,10 @@ const EVERYWHERE: [&str; 3] = ["clock", "problem", "telemetry"];
 const DOORS: [(&str, &[&str]); 15] = [
     ("anyhow", &["cli", "startup"]),
     ("argon2", &["password"]),
-    ("axum", &["account", "endpoints", "gate/answer", "gate/door", "intake"]),
+    (
+        "axum",
+        &["account", "endpoints", "gate/answer", "gate/door", "intake"],
+    ),
     ("clap", &["cli"]),
     ("governor", &["limiter"]),
     ("jsonwebtoken", &["keys", "token"]),
@@ -78,7 +81,10 @@ fn libraries_stay_behind_their_doors() {
 #[test]
 fn every_room_has_its_layer() {
     let known = |room: &str| EVERYWHERE.contains(&room) || layer(room).is_some();
-    let rooms: BTreeSet<_> = sources().iter().map(|file| file.room().to_owned()).collect();
+    let rooms: BTreeSet<_> = sources()
+        .iter()
+        .map(|file| file.room().to_owned())
+        .collect();
     let unknown: Vec<_> = rooms.iter().filter(|room| !known(room)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
@@ -137,11 +143,18 @@ impl Source {
 
     /// What follows `start` in a path, wherever one begins with it.
     fn uses<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
-        let code = self.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        code.flat_map(move |line| line.split(start).skip(1)).map(|rest| {
-            let is_path = |character: char| character.is_alphanumeric() || "_:".contains(character);
-            rest.split(|character| !is_path(character)).next().unwrap_or_default()
-        })
+        let code = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        code.flat_map(move |line| line.split(start).skip(1))
+            .map(|rest| {
+                let is_path =
+                    |character: char| character.is_alphanumeric() || "_:".contains(character);
+                rest.split(|character| !is_path(character))
+                    .next()
+                    .unwrap_or_default()
+            })
     }
 
     /// Whether a path begins with this library.
@@ -150,7 +163,10 @@ impl Source {
         let inside = |before: &str| {
             before.ends_with(|last: char| last.is_alphanumeric() || "_:".contains(last))
         };
-        let code = self.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         code.flat_map(|line| line.match_indices(&path).map(move |(at, _)| &line[..at]))
             .any(|before| !inside(before))
     }
@@ -164,13 +180,22 @@ fn sources() -> Vec<Source> {
     files
         .into_iter()
         .filter_map(|path| {
-            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             let text = fs::read_to_string(&path).unwrap();
             let only_tests = ["lib.rs", "main.rs"].contains(&&*name)
                 || name.ends_with("/tests.rs")
                 || name.contains("/tests/")
                 || name.ends_with("/contract.rs");
-            let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let text = text
+                .split("#[cfg(test)]")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             (!only_tests).then_some(Source { name, text })
         })
         .collect()

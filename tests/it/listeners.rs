@@ -26,14 +26,22 @@ async fn plain_http_only_redirects() {
     let (gateway, app) = everything_open().await;
     let plain = gateway.listener(ListenerKind::Redirect);
     for (request, location) in [
-        ("GET /app?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", "https://localhost/app?x=1"),
-        ("GET /app HTTP/1.1\r\nHost: localhost:8080\r\n\r\n", "https://localhost/app"),
+        (
+            "GET /app?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "https://localhost/app?x=1",
+        ),
+        (
+            "GET /app HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
+            "https://localhost/app",
+        ),
         (
             "POST /auth/login HTTP/1.1\r\nHost: app.example.com\r\nContent-Length: 0\r\n\r\n",
             "https://app.example.com/auth/login",
         ),
-        ("GET //evil.example.com HTTP/1.1\r\nHost: localhost\r\n\r\n",
-         "https://localhost//evil.example.com"),
+        (
+            "GET //evil.example.com HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "https://localhost//evil.example.com",
+        ),
     ] {
         let answer = Raw::connect(plain).await.ask(request).await;
         assert_eq!(answer.status(), 308, "{request}");
@@ -57,7 +65,11 @@ async fn health_and_metrics_are_on_a_listener_of_their_own() {
     let (gateway, app) = everything_open().await;
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(gateway.ask_admin(path).0, 200, "{path}");
-        gateway.anonymous().get(path).await.expect_problem(404, "no_route");
+        gateway
+            .anonymous()
+            .get(path)
+            .await
+            .expect_problem(404, "no_route");
     }
     for path in ["/app", "/auth/login", "/.well-known/jwks.json", "/"] {
         assert_eq!(gateway.ask_admin(path).0, 404, "{path}");
@@ -71,7 +83,8 @@ async fn health_and_metrics_are_on_a_listener_of_their_own() {
 async fn plain_http_is_not_understood_where_tls_is_spoken() {
     let (gateway, app) = everything_open().await;
     let mut raw = Raw::connect(gateway.address()).await;
-    raw.send("GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    raw.send("GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let rest = String::from_utf8_lossy(&raw.rest().await).into_owned();
     assert!(!rest.contains("HTTP/"), "{rest:?}");
     app.assert_untouched();

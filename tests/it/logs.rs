@@ -41,7 +41,11 @@ async fn one_line_per_request_says_who_asked_for_what_and_what_was_decided() {
     let anonymous = gateway.anonymous();
     let liar = anonymous.with_token("a.b.c");
     for (answer, decision, reason) in [
-        (anonymous.get("/app").await, "unauthenticated", "no_credential"),
+        (
+            anonymous.get("/app").await,
+            "unauthenticated",
+            "no_credential",
+        ),
         (liar.get("/app").await, "unauthenticated", "malformed"),
         (anonymous.get("/nowhere").await, "not_found", "no_route"),
         (anonymous.get("/app/%00").await, "refused", "path_refused"),
@@ -88,11 +92,17 @@ async fn no_secret_is_written_anywhere() {
     alice.register("alice").await;
     alice.log_in("alice").await;
     let secret = [
-        ("cookie", "__Host-portcullis=cookie-secret; other=cookie-secret"),
+        (
+            "cookie",
+            "__Host-portcullis=cookie-secret; other=cookie-secret",
+        ),
         ("x-mine", "header-secret"),
         ("user-agent", "agent-secret"),
     ];
-    alice.get_with("/app?token=query-secret", &secret).await.expect(200);
+    alice
+        .get_with("/app?token=query-secret", &secret)
+        .await
+        .expect(200);
     let tokens = [alice.token().to_owned(), alice.refresh_token().to_owned()];
     alice.refresh().await;
     alice.try_refresh(&tokens[1]).await.expect(200);
@@ -108,13 +118,24 @@ async fn no_secret_is_written_anywhere() {
     served.signal(rustix::process::Signal::TERM);
     assert!(served.ended().await.success());
 
-    let written = ["stdout", "stderr"].map(|name| std::fs::read_to_string(folder.path(name)).unwrap());
+    let written =
+        ["stdout", "stderr"].map(|name| std::fs::read_to_string(folder.path(name)).unwrap());
     let written = written.concat();
     assert!(written.lines().count() > 10, "{written}");
-    let never = [PASSWORD, "-secret", "password123", &*tokens[0], &*tokens[1], alice.token()];
+    let never = [
+        PASSWORD,
+        "-secret",
+        "password123",
+        &*tokens[0],
+        &*tokens[1],
+        alice.token(),
+    ];
     for secret in never.into_iter().chain([alice.refresh_token()]) {
         assert!(!written.contains(secret), "{secret}: {written}");
     }
     // Not a part of one either: a JWT begins so, and ours of the other kind so.
-    assert!(!written.contains("eyJ") && !written.contains("ptc_rt_"), "{written}");
+    assert!(
+        !written.contains("eyJ") && !written.contains("ptc_rt_"),
+        "{written}"
+    );
 }

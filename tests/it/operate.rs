@@ -38,11 +38,18 @@ async fn metrics_move_with_what_happens() {
     gateway.anonymous().get("/limited").await.expect(200);
     gateway.anonymous().get("/limited").await.expect(429);
     let wrong = json!({ "username": "alice", "password": "x" });
-    gateway.anonymous().post("/auth/login", &wrong).await.expect(401);
+    gateway
+        .anonymous()
+        .post("/auth/login", &wrong)
+        .await
+        .expect(401);
 
     let metrics = gateway.ask_admin("/metrics").1;
     for (name, at_least) in [
-        (r#"requests_total{route="app",method="GET",status="2xx",decision="allow",reason=""}"#, 1.0),
+        (
+            r#"requests_total{route="app",method="GET",status="2xx",decision="allow",reason=""}"#,
+            1.0,
+        ),
         (
             r#"requests_total{route="app",method="GET",status="4xx",decision="unauthenticated",reason="no_credential"}"#,
             1.0,
@@ -58,8 +65,14 @@ async fn metrics_move_with_what_happens() {
         (r#"request_duration_seconds_count{route="app"}"#, 2.0),
         (r#"logins_total{result="ok"}"#, 1.0),
         (r#"logins_total{result="bad_credentials"}"#, 1.0),
-        (r#"limit_decisions_total{policy="limited/user",result="refused"}"#, 1.0),
-        (r#"limit_decisions_total{policy="limited/user",result="admitted"}"#, 1.0),
+        (
+            r#"limit_decisions_total{policy="limited/user",result="refused"}"#,
+            1.0,
+        ),
+        (
+            r#"limit_decisions_total{policy="limited/user",result="admitted"}"#,
+            1.0,
+        ),
         (r#"tls_handshakes_total{result="ok"}"#, 5.0),
         ("password_hash_seconds_count", 3.0),
         ("connections_total", 5.0),
@@ -68,8 +81,16 @@ async fn metrics_move_with_what_happens() {
         let value = gateway.metric(&format!("portcullis_{name}"));
         assert!(value >= at_least, "{name} is {value}\n{metrics}");
     }
-    for name in ["panics_total", "log_lines_dropped_total", "hashes_shed_total", "hash_queue_depth"] {
-        assert!(metrics.contains(&format!("portcullis_{name} 0")), "{name}\n{metrics}");
+    for name in [
+        "panics_total",
+        "log_lines_dropped_total",
+        "hashes_shed_total",
+        "hash_queue_depth",
+    ] {
+        assert!(
+            metrics.contains(&format!("portcullis_{name} 0")),
+            "{name}\n{metrics}"
+        );
     }
     // Neither a user nor an address: those are for the log.
     let me = alice.get("/auth/me").await.expect(200).json();
@@ -83,7 +104,14 @@ async fn metrics_move_with_what_happens() {
 async fn every_answer_has_an_id_of_its_own() {
     let gateway = Gateway::start(ROUTES);
     let mut ids = Vec::new();
-    for path in ["/app", "/nowhere", "/limited", "/auth/me", "/.well-known/jwks.json", "/a%00"] {
+    for path in [
+        "/app",
+        "/nowhere",
+        "/limited",
+        "/auth/me",
+        "/.well-known/jwks.json",
+        "/a%00",
+    ] {
         let answer = gateway.anonymous().get(path).await;
         let id = answer.header("x-request-id").to_owned();
         assert_eq!(id.len(), 32, "{path}");

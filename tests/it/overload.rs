@@ -57,7 +57,10 @@ async fn a_flood_of_sign_ins_is_shed_and_stalls_no_app() {
         assert!(wait >= 1);
         answer.clone().expect_problem(503, "busy");
     }
-    assert_eq!(gateway.metric("portcullis_hashes_shed_total"), shed.len() as f64);
+    assert_eq!(
+        gateway.metric("portcullis_hashes_shed_total"),
+        shed.len() as f64
+    );
 }
 
 // SECURITY 27
@@ -81,7 +84,10 @@ async fn after_a_flood_sign_ins_work_again() {
         flood.spawn(async move { caller.post("/auth/login", &body).await.status });
     }
     let statuses = flood.join_all().await;
-    assert!(statuses.iter().all(|status| matches!(status, 401 | 503)), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| matches!(status, 401 | 503)),
+        "{statuses:?}"
+    );
     let alice = gateway.signed_in("alice").await;
     alice.get("/app").await.expect(200);
 }
@@ -112,7 +118,8 @@ async fn an_app_gets_no_more_connections_than_it_was_promised() {
     let refused = gateway.anonymous().get("/app").await;
     assert_ne!(refused.header("retry-after"), "");
     refused.expect_problem(503, "upstream_busy");
-    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
     first.await.unwrap().expect(200);
 }
 
@@ -150,5 +157,7 @@ async fn a_thousand_odd_requests_make_nothing_panic() {
     }
     gateway.anonymous().get("/").await.expect(200);
     assert_eq!(gateway.metric("portcullis_panics_total"), 0.0);
-    tokio::time::timeout(Duration::from_secs(20), gateway.anonymous().get("/")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), gateway.anonymous().get("/"))
+        .await
+        .unwrap();
 }

@@ -22,7 +22,10 @@ fn every_requirement_that_is_due_has_a_test_that_names_it() {
         .iter()
         .flat_map(|file| proven_by(&fs::read_to_string(file).unwrap()))
         .collect();
-    let missing: Vec<_> = DUE.into_iter().filter(|number| !proven.contains(number)).collect();
+    let missing: Vec<_> = DUE
+        .into_iter()
+        .filter(|number| !proven.contains(number))
+        .collect();
     assert!(missing.is_empty(), "no test names {missing:?}");
 }
 

@@ -82,7 +82,9 @@ impl Served {
             said.contains("\nroute ").then_some(said)
         });
         let said = listening.await;
-        let address = said.lines().find_map(|line| line.strip_prefix("listen https://"));
+        let address = said
+            .lines()
+            .find_map(|line| line.strip_prefix("listen https://"));
         let address = address.unwrap().parse().unwrap();
         Self {
             child,
@@ -122,7 +124,10 @@ impl Served {
 
     /// Waits for its end.
     pub(crate) async fn ended(mut self) -> ExitStatus {
-        eventually("the end of the gateway", async || self.child.try_wait().unwrap()).await
+        eventually("the end of the gateway", async || {
+            self.child.try_wait().unwrap()
+        })
+        .await
     }
 }
 
