@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use portcullis::clock::Clock;
 use portcullis::config::Config;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::PATIENCE;
 use crate::harness::caller::Caller;
 use crate::harness::caller::Protocol;
 use crate::harness::eventually;
@@ -296,6 +298,9 @@ impl Running {
         let Ok((listeners, admin)) = addresses.recv() else {
             panic!("the gateway did not start: {:?}", thread.join());
         };
+        if let Some(admin) = admin {
+            wait_until_ready(admin);
+        }
         Self {
             listeners,
             admin,
@@ -318,6 +323,15 @@ impl Running {
         let ended = self.thread.join().expect("the gateway panicked");
         ended.expect("the gateway failed");
         assert_eq!(panics.unwrap_or_default(), 0.0, "a request panicked");
+    }
+}
+
+/// As whoever starts a gateway would: its ports are bound before it is ready.
+fn wait_until_ready(admin: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while ask_plainly(admin, "/readyz").0 != 200 {
+        assert!(Instant::now() < deadline, "the gateway is never ready");
+        thread::yield_now();
     }
 }
 
