@@ -1,12 +1,13 @@
 //! Credentials: what is good, what is not, and what a refusal says.
 
+use std::time::Duration;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Duration;
 
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;

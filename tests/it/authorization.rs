@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Caller;
 use crate::harness::caller::PASSWORD;
+use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
 
@@ -150,7 +151,7 @@ async fn a_role_that_is_taken_away_is_gone_from_tokens_that_are_about() {
         &["user", "set", "alice", "--remove-role", "admin"],
     )
     .expect(0);
-    crate::harness::eventually("the change to be felt", async || {
+    eventually("the change to be felt", async || {
         (alice.get("/staff").await.status == 401).then_some(())
     })
     .await;

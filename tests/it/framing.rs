@@ -9,6 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::raw::Raw;
 use crate::harness::raw::tls;
 use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
@@ -262,7 +263,7 @@ async fn a_slow_client_is_cut_off_and_blocks_nobody() {
     let silent = tokio::net::TcpStream::connect(gateway.address())
         .await
         .unwrap();
-    let mut silent = crate::harness::raw::Raw::new(silent);
+    let mut silent = Raw::new(silent);
     let mut half_a_header = gateway.raw().await;
     half_a_header.send("GET / HTTP/1.1\r\nHost: loc").await;
     let mut half_a_body = gateway.raw().await;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::harness::binary::portcullis;
 use crate::harness::binary::portcullis_reading;
+use crate::harness::caller::Answer;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
@@ -130,7 +131,7 @@ async fn after_a_logout_the_very_next_request_is_refused() {
         app.only();
     }
     let out = here.request(reqwest::Method::POST, "/auth/logout");
-    crate::harness::caller::Answer::of(out).await.expect(204);
+    Answer::of(out).await.expect(204);
     for _ in 0..10 {
         let refused = gateway
             .anonymous()
