@@ -6,11 +6,15 @@ use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
 
+use crate::harness::PATIENCE;
 use crate::harness::caller::Caller;
 use crate::harness::caller::Protocol;
 use crate::harness::eventually;
@@ -37,8 +41,18 @@ pub(crate) fn portcullis_reading(folder: &Folder, arguments: &[&str], input: &st
     ended(command(folder, arguments).stdin(input))
 }
 
+/// A command that serves where it should refuse must fail its test, not stop it.
 fn ended(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it does not end: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Output {
         code: output.status.code().expect("no signal ended it"),
