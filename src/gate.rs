@@ -21,6 +21,7 @@ pub mod route;
 pub mod source;
 pub mod strip;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +50,11 @@ use crate::gate::headers::REQUEST_ID;
 use crate::gate::inbound::Inbound;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Spent;
-use crate::gate::panic::Contained;
+use crate::gate::panic::contained;
 use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
 use crate::gate::reject::Rejection;
+use crate::gate::request_id::RequestIds;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
@@ -69,6 +71,8 @@ use crate::upstream::Upstream;
 pub struct Gate {
     /// Whom to believe, and what nobody may send.
     pub trust: Arc<Trust>,
+    /// Names requests.
+    pub request_ids: RequestIds,
     /// The limits that are not a route's own.
     pub limits: Limits,
     /// Where our own endpoints are.
@@ -118,7 +122,7 @@ impl Gate {
         connection: Connection,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let inbound = match Inbound::new(connection, request, &self.trust) {
+        let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
                 let mut spent = Spent::default();
@@ -126,16 +130,19 @@ impl Gate {
                     Ok(()) => Rejection::Malformed(malformed),
                     Err(limited) => Rejection::Limited(limited),
                 };
-                let record = Record::of_unclean(&self.scribe, *unclean);
+                let record = Box::new(Record::of_unclean(&self.scribe, *unclean));
                 return self.refuse(record, Trail::default(), &rejection, None);
             }
         };
         self.count_dropped(&inbound);
-        let record = Record::of(&self.scribe, &inbound);
+        let record = Box::new(Record::of(&self.scribe, &inbound));
         let origin = inbound.headers().get(http::header::ORIGIN).cloned();
         let mut trail = Trail::default();
         let mut spent = Spent::default();
-        let handled = Contained::new(self.handle(inbound, &mut trail, &mut spent)).await;
+        let handled = {
+            let handling = pin!(self.handle(inbound, &mut trail, &mut spent));
+            contained(handling).await
+        };
         let handled = handled.unwrap_or_else(|_| {
             self.metrics.panicked();
             Err(Rejection::Panicked)
@@ -157,7 +164,9 @@ impl Gate {
         match self.destination(&inbound, trail)? {
             Destination::Own(endpoint) => {
                 self.limits.admit_own(endpoint, inbound.source())?;
-                Ok(self.door.pass(inbound).await?.map(AnswerBody::own))
+                // Boxed, like everything slow, so that the future of the fast path stays small.
+                let answer = Box::pin(self.door.pass(inbound)).await?;
+                Ok(answer.map(AnswerBody::own))
             }
             Destination::Preflight(methods) => Ok(preflight(&methods, &inbound)),
             Destination::Upstream(route) => {
@@ -166,7 +175,8 @@ impl Gate {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
-                self.forward(permit, inbound, trail).await
+                let request = self.outbound(&permit, inbound)?;
+                self.forward(&permit, request, trail).await
             }
         }
     }
@@ -251,7 +261,7 @@ impl Gate {
 
     fn refuse(
         &self,
-        record: Record,
+        record: Box<Record>,
         trail: Trail,
         rejection: &Rejection,
         origin: Option<&HeaderValue>,
@@ -264,7 +274,7 @@ impl Gate {
 
     fn finish(
         &self,
-        record: Record,
+        record: Box<Record>,
         trail: Trail,
         spent: &Spent,
         mut response: Response<AnswerBody>,
@@ -293,7 +303,7 @@ impl Gate {
     /// What every answer carries.
     fn conclude(
         &self,
-        mut record: Record,
+        mut record: Box<Record>,
         trail: Trail,
         decision: Decision,
         mut response: Response<AnswerBody>,

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -110,16 +111,19 @@ impl Upstream {
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
         let mut slot = self.slot().await?;
-        while let Some(sender) = self.take_idle() {
+        loop {
+            let idle = self.take_idle();
+            let is_new = idle.is_none();
+            let sender = match idle {
+                Some(sender) => sender,
+                // Boxed: it is rare, and would make every request's future larger.
+                None => Box::pin(self.connect()).await?,
+            };
             match self.exchange(Link { sender, slot }, request).await? {
                 Exchanged::Answered(response) => return Ok(response),
+                Exchanged::Unsent(..) if is_new => return Err(UpstreamError::Invalid),
                 Exchanged::Unsent(unsent, free) => (request, slot) = (unsent, free),
             }
-        }
-        let sender = self.connect().await?;
-        match self.exchange(Link { sender, slot }, request).await? {
-            Exchanged::Answered(response) => Ok(response),
-            Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
         }
     }
 
@@ -129,8 +133,8 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> Result<Exchanged, UpstreamError> {
         let progress = request.body().progress();
-        let sent = link.sender.try_send_request(request);
-        match self.in_time(sent, &progress).await? {
+        let answer = pin!(link.sender.try_send_request(request));
+        match self.in_time(answer, &progress).await? {
             Ok(response) => {
                 let go_back = GoBack {
                     link,
@@ -152,14 +156,13 @@ impl Upstream {
     /// a slow answer.
     async fn in_time<T>(
         &self,
-        answer: impl Future<Output = T>,
+        mut answer: Pin<&mut impl Future<Output = T>>,
         progress: &Progress,
     ) -> Result<T, UpstreamError> {
         let patience = self.inner.config.response_timeout;
-        let mut answer = pin!(answer);
         let mut deadline = tokio::time::Instant::now() + patience;
         loop {
-            if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+            if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
                 return Ok(answer);
             }
             let extended = progress.moved_at() + patience;

@@ -1,5 +1,6 @@
 //! The answer on its way out: its body, and the line in the log when the last byte has left.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::route::Route;
-use crate::gate::source::Source;
 use crate::telemetry::access::Decision;
 use crate::telemetry::access::Entry;
 use crate::telemetry::access::LocalLog;
@@ -38,7 +38,7 @@ use crate::upstream::GoBack;
 pub struct AnswerBody {
     kind: Kind,
     bytes: u64,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub struct Trail {
 pub struct Record {
     scribe: Rc<Scribe>,
     request_id: RequestId,
-    source: Source,
+    source: IpAddr,
     method: Method,
     host: Option<HeaderValue>,
     path: Path,
@@ -102,7 +102,7 @@ impl Record {
         Self {
             scribe: Rc::clone(scribe),
             request_id: inbound.request_id().clone(),
-            source: inbound.source().clone(),
+            source: inbound.source().address,
             method: inbound.method().clone(),
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
@@ -122,7 +122,7 @@ impl Record {
         Self {
             scribe: Rc::clone(scribe),
             request_id: unclean.request_id,
-            source: unclean.source,
+            source: unclean.source.address,
             method: unclean.method,
             host: None,
             path: Path::AsSent(unclean.path),
@@ -172,7 +172,7 @@ impl Record {
         self.scribe.log.write(&Entry {
             time: self.scribe.clock.now(),
             request_id: self.request_id.as_str(),
-            source: Some(self.source.address),
+            source: Some(self.source),
             method: &self.method,
             host: self
                 .host
@@ -213,7 +213,7 @@ impl AnswerBody {
     }
 
     /// With the record that is written at the end.
-    pub fn recorded(mut self, record: Record) -> Self {
+    pub fn recorded(mut self, record: Box<Record>) -> Self {
         self.record = Some(record);
         self
     }

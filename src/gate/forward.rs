@@ -28,26 +28,25 @@ use crate::gate::strip::SESSION_COOKIE;
 use crate::upstream::UpstreamError;
 
 impl Gate {
-    /// Sends a permitted request to its app. Nothing else takes a [`Permit`].
+    /// Sends the request that [`Gate::outbound`] made for this permit to its app.
     pub(super) async fn forward(
         &self,
-        permit: Permit,
-        inbound: Inbound,
+        permit: &Permit,
+        request: Request<RequestBody>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
-        let request = self.outbound(&permit, inbound)?;
         let upstream = match permit.target() {
-            Target::Echo => return echo(request).await,
+            Target::Echo => return Box::pin(echo(request)).await,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let progress = request.body().progress();
         let started = Instant::now();
-        let response = upstream.send(request).await.map_err(|error| {
+        let sent = upstream.send(request).await;
+        let response = sent.map_err(|error| {
             // The upstream only failed because the client's body did.
-            progress
-                .error()
-                .map_or(Rejection::Upstream(error), Rejection::Body)
+            let body = progress.error().map(Rejection::Body);
+            body.unwrap_or(Rejection::Upstream(error))
         })?;
         trail.upstream = Some(started.elapsed());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -61,7 +60,7 @@ impl Gate {
     }
 
     /// The request as the app will get it: one framing, ours (SECURITY 1).
-    fn outbound(
+    pub(super) fn outbound(
         &self,
         permit: &Permit,
         mut inbound: Inbound,
