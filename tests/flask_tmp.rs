@@ -1,2 +1,0 @@
-#[path = "it/flask.rs"]
-mod flask;
