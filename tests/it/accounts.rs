@@ -191,6 +191,33 @@ async fn own_endpoints_take_json_of_their_form_and_nothing_else() {
     refused.expect_problem(405, "method_not_allowed");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_or_is_packed_is_refused() {
+    let gateway = Gateway::start(ROUTE);
+    let caller = gateway.anonymous();
+    let fine = json!({ "username": "alice", "password": PASSWORD });
+    let packed = caller
+        .request(Method::POST, "/auth/register")
+        .header("content-encoding", "gzip")
+        .json(&fine);
+    Answer::of(packed).await.expect_problem(415, "encoded_body");
+
+    let head = "POST /auth/register HTTP/1.1\r\nHost: localhost\r\n\
+                Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let broken = gateway
+        .raw()
+        .await
+        .ask(format!("{head}5\r\n{{\"us\r\nzz\r\n"))
+        .await;
+    assert_eq!(broken.status(), 400);
+    let mut gone = gateway.raw().await;
+    gone.send(format!("{head}5\r\n{{\"us")).await;
+    drop(gone);
+
+    // Nothing of it made an account.
+    register(&caller, fine).await.expect(201);
+}
+
 // SECURITY 30
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_login_says_nothing_about_why() {

@@ -1,6 +1,15 @@
 //! Where one request ends and the next begins: bytes that no library would send.
 
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+
 use crate::harness::gateway::Gateway;
+use crate::harness::raw::tls;
 use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
 
@@ -48,16 +57,12 @@ async fn a_request_with_both_framings_arrives_as_one_clean_request() {
     link.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
         .await;
 
-    // What came behind the last chunk is a request of its own, or the connection has ended: never
-    // a part of the first one.
-    let answer = raw.message().await;
-    assert_eq!(answer.body, b"first");
+    // RFC 9112 §6.3: after such a request the connection is closed, and what came behind it is
+    // nobody's request.
+    assert_eq!(raw.message().await.body, b"first");
+    raw.assert_closed().await;
     drop(gateway);
-    let rest = String::from_utf8(link.rest().await).unwrap();
-    assert!(
-        !rest.contains("GET /smuggled") || rest.starts_with("GET /smuggled"),
-        "{rest}"
-    );
+    link.assert_closed().await;
 }
 
 // SECURITY 1
@@ -277,4 +282,45 @@ async fn a_slow_client_is_cut_off_and_blocks_nobody() {
     assert_eq!(half_a_body.message().await.status(), 408);
     let _ = half_a_body.rest().await;
     assert_eq!(app.requests().len(), 1);
+}
+
+// SECURITY 4
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_there_is_one_valid_host_too() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&open_route(&app.url()));
+    let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let ask = async |url: &str, headers: &[(&'static str, &'static str)]| {
+        let mut request = Request::get(url).body(Empty::<Bytes>::new()).unwrap();
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .append(*name, HeaderValue::from_static(value));
+        }
+        let response = sender.clone().send_request(request).await.unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!(ask("https://localhost/", &[]).await, 200);
+    app.only();
+    assert_eq!(
+        ask("https://localhost/", &[("host", "localhost")]).await,
+        200
+    );
+    app.only();
+
+    for hosts in [
+        &[("host", "other")][..],
+        &[("host", "localhost"), ("host", "localhost")],
+        &[("host", "localhost"), ("host", "other")],
+    ] {
+        assert_eq!(ask("https://localhost/", hosts).await, 400, "{hosts:?}");
+    }
+    assert_eq!(ask("https://user@localhost/", &[]).await, 400);
+    let two = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+    assert_eq!(ask("https://localhost/", &two).await, 400);
+    app.assert_untouched();
 }

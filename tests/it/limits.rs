@@ -47,6 +47,16 @@ async fn five_per_minute_is_five_however_many_ask_at_once() {
 
 // SECURITY 47
 #[tokio::test(flavor = "multi_thread")]
+async fn five_per_minute_is_five_over_the_streams_of_one_connection() {
+    let (gateway, app) = limited(FIVE).await;
+    let connection = gateway.anonymous_http2();
+    let callers = std::iter::repeat_n(connection, 50);
+    assert_eq!(storm(callers, "/app").await, (5, 45));
+    assert_eq!(app.requests().len(), 5);
+}
+
+// SECURITY 47
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_says_when_to_come_back() {
     let (gateway, app) = limited(FIVE).await;
     let caller = gateway.anonymous();
