@@ -25,6 +25,7 @@ use crate::gate::inbound::Inbound;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
 use crate::gate::strip::SESSION_COOKIE;
+use crate::gate::strip::nominated_by_connection;
 use crate::upstream::UpstreamError;
 
 impl Gate {
@@ -89,7 +90,7 @@ impl Gate {
 pub(super) fn outbound_target<B>(permit: &Permit, inbound: &Inbound<B>) -> Uri {
     let target = inbound.path().target();
     let shorter = permit.stripped_prefix(inbound.path()).and_then(|prefix| {
-        let rest = target.as_str().strip_prefix(&prefix)?;
+        let rest = target.as_str().strip_prefix(prefix)?;
         let slash = if rest.starts_with('/') { "" } else { "/" };
         PathAndQuery::try_from(format!("{slash}{rest}")).ok()
     });
@@ -121,14 +122,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// What an app may not say to a client: hop-by-hop fields, and our own session cookie.
 fn strip_response(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-        .collect();
-    for name in nominated {
+    for name in nominated_by_connection(headers) {
         headers.remove(name);
     }
     for name in [
