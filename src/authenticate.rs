@@ -203,7 +203,7 @@ impl Judge {
         &self,
         authorization: Option<&HeaderValue>,
     ) -> Result<Identity, Unauthenticated> {
-        let token = bearer(authorization)?;
+        let token = token(bearer(authorization)?)?;
         self.judge(token, self.clock.now())
     }
 
@@ -236,7 +236,7 @@ impl Judge {
 #[derive(Debug)]
 pub struct Authenticator {
     judge: Judge,
-    verified: RefCell<Cache<Box<str>, Identity>>,
+    verified: RefCell<Cache<Box<[u8]>, Identity>>,
 }
 
 impl Authenticator {
@@ -261,16 +261,16 @@ impl Authenticator {
         &self,
         authorization: Option<&HeaderValue>,
     ) -> Result<Identity, Unauthenticated> {
-        let token = bearer(authorization)?;
+        let sent = bearer(authorization)?;
         let now = self.judge.clock.now();
-        if let Some(identity) = self.remembered(token, now) {
+        if let Some(identity) = self.remembered(sent, now) {
             self.judge.alive(identity.claims())?;
             return Ok(identity);
         }
-        let identity = self.judge.judge(token, now)?;
+        let identity = self.judge.judge(token(sent)?, now)?;
         self.verified
             .borrow_mut()
-            .insert(token.into(), identity.clone());
+            .insert(sent.into(), identity.clone());
         Ok(identity)
     }
 
@@ -291,9 +291,9 @@ impl Authenticator {
     }
 
     /// An entry says only that these very bytes verify until `exp` under these keys.
-    fn remembered(&self, token: &str, now: SystemTime) -> Option<Identity> {
+    fn remembered(&self, sent: &[u8], now: SystemTime) -> Option<Identity> {
         let verified = self.verified.borrow();
-        let identity = verified.get(token)?;
+        let identity = verified.get(sent)?;
         let leeway = Verifier::LEEWAY.as_secs();
         let current = identity.claims().expires_at + leeway > unix_seconds(now)
             && identity.facts.generation == self.judge.keys.load().generation();
@@ -301,20 +301,27 @@ impl Authenticator {
     }
 }
 
-/// The token of `Bearer <token>` (RFC 6750 §2.1): one scheme, blanks, one token.
-fn bearer(authorization: Option<&HeaderValue>) -> Result<&str, Unauthenticated> {
-    const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
+/// What stands behind `Bearer` (RFC 6750 §2.1), without the blanks around it.
+fn bearer(authorization: Option<&HeaderValue>) -> Result<&[u8], Unauthenticated> {
     let header = authorization.ok_or(Unauthenticated::Absent)?;
-    let text = header.to_str().map_err(|_| MALFORMED)?;
-    let (scheme, token) = text.split_once(' ').ok_or(MALFORMED)?;
-    let token = token.trim_matches(' ');
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(legal) {
-        Ok(token)
+    match header.as_bytes().split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(token.trim_ascii()),
+        _ => Err(MALFORMED),
+    }
+}
+
+/// One token of the alphabet of RFC 6750 §2.1.
+fn token(bytes: &[u8]) -> Result<&str, Unauthenticated> {
+    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let text = std::str::from_utf8(bytes).map_err(|_| MALFORMED)?;
+    if !text.is_empty() && bytes.iter().all(legal) {
+        Ok(text)
     } else {
         Err(MALFORMED)
     }
 }
+
+const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
 
 #[cfg(test)]
 mod tests {
@@ -324,7 +331,7 @@ mod tests {
     fn a_credential_is_one_bearer_token() {
         let parse = |text: &'static str| {
             let header = HeaderValue::from_bytes(text.as_bytes()).unwrap();
-            bearer(Some(&header)).map(str::to_owned)
+            token(bearer(Some(&header))?).map(str::to_owned)
         };
         assert_eq!(parse("Bearer abc.def"), Ok("abc.def".to_owned()));
         assert_eq!(parse("bearer  abc"), Ok("abc".to_owned()));

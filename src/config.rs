@@ -11,7 +11,6 @@ mod secrets;
 mod values;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -33,6 +32,7 @@ pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
 pub use values::Rate;
+pub use values::fold;
 
 /// The whole file, checked.
 #[derive(Debug)]
@@ -316,13 +316,6 @@ pub struct Limits {
     pub keys_max: usize,
 }
 
-impl Limits {
-    /// Whether `per_address` leaves this address uncounted.
-    pub fn is_exempt(&self, address: IpAddr) -> bool {
-        self.exempt.iter().any(|network| network.contains(&address))
-    }
-}
-
 /// `[identity]`
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -430,8 +423,10 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// The names of this route's identity headers.
     pub identity: IdentityHeaders,
-    /// `strip_prefix`
-    pub strip_prefix: bool,
+    /// `strip_prefix`: the paths of `[routes.NAME]`, of which the app is not told; none where it is
+    /// false. A sub-path takes away what its route does, never more: otherwise its requests would
+    /// reach the app under names that the route guards.
+    pub stripped: Vec<PathPrefix>,
     /// `authorization = "forward"`: the header is the app's own.
     pub forward_authorization: bool,
     /// `path_allow`

@@ -7,4 +7,5 @@
 pub mod accept;
 pub mod core;
 pub mod http;
+mod patience;
 pub mod tls;

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::extract::Extension;
 use axum::extract::Request;
 use axum::routing::MethodRouter;
@@ -23,9 +22,6 @@ use crate::config::OWN_ENDPOINTS;
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::problem::Problem;
-
-/// The largest body that an endpoint of ours reads.
-const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
@@ -50,7 +46,6 @@ pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
     router
         .route("/.well-known/jwks.json", jwks)
         .fallback(not_found)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(accounts)
 }
 

@@ -21,13 +21,13 @@ pub mod route;
 pub mod source;
 pub mod strip;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
-use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
@@ -49,14 +49,14 @@ use crate::gate::headers::REQUEST_ID;
 use crate::gate::inbound::Inbound;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Spent;
-use crate::gate::panic::Contained;
+use crate::gate::panic::contained;
 use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
 use crate::gate::reject::Rejection;
+use crate::gate::request_id::RequestIds;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
-use crate::gate::route::Unrouted;
 use crate::gate::source::Connection;
 use crate::gate::strip::Trust;
 use crate::telemetry::access::Decision;
@@ -69,6 +69,8 @@ use crate::upstream::Upstream;
 pub struct Gate {
     /// Whom to believe, and what nobody may send.
     pub trust: Arc<Trust>,
+    /// Names requests.
+    pub request_ids: RequestIds,
     /// The limits that are not a route's own.
     pub limits: Limits,
     /// Where our own endpoints are.
@@ -118,7 +120,7 @@ impl Gate {
         connection: Connection,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
-        let inbound = match Inbound::new(connection, request, &self.trust) {
+        let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
                 let mut spent = Spent::default();
@@ -126,23 +128,25 @@ impl Gate {
                     Ok(()) => Rejection::Malformed(malformed),
                     Err(limited) => Rejection::Limited(limited),
                 };
-                let record = Record::of_unclean(&self.scribe, *unclean);
-                return self.refuse(record, Trail::default(), &rejection, None);
+                let record = Box::new(Record::of_unclean(&self.scribe, *unclean));
+                return self.refuse(record, &rejection, None);
             }
         };
         self.count_dropped(&inbound);
-        let record = Record::of(&self.scribe, &inbound);
+        let mut record = Box::new(Record::of(&self.scribe, &inbound));
         let origin = inbound.headers().get(http::header::ORIGIN).cloned();
-        let mut trail = Trail::default();
         let mut spent = Spent::default();
-        let handled = Contained::new(self.handle(inbound, &mut trail, &mut spent)).await;
+        let handled = {
+            let handling = pin!(self.handle(inbound, &mut record.trail, &mut spent));
+            contained(handling).await
+        };
         let handled = handled.unwrap_or_else(|_| {
             self.metrics.panicked();
             Err(Rejection::Panicked)
         });
         match handled {
-            Ok(response) => self.finish(record, trail, &spent, response, origin.as_ref()),
-            Err(rejection) => self.refuse(record, trail, &rejection, origin.as_ref()),
+            Ok(response) => self.finish(record, &spent, response, origin.as_ref()),
+            Err(rejection) => self.refuse(record, &rejection, origin.as_ref()),
         }
     }
 
@@ -157,16 +161,22 @@ impl Gate {
         match self.destination(&inbound, trail)? {
             Destination::Own(endpoint) => {
                 self.limits.admit_own(endpoint, inbound.source())?;
-                Ok(self.door.pass(inbound).await?.map(AnswerBody::own))
+                // Boxed, like everything slow, so that the future of the fast path stays small.
+                let answer = Box::pin(self.door.pass(inbound, self.body_timeout)).await?;
+                Ok(answer.map(AnswerBody::own))
             }
-            Destination::Preflight(methods) => Ok(preflight(&methods, &inbound)),
+            Destination::Preflight(methods) => {
+                trail.preflight = true;
+                Ok(preflight(&methods, &inbound))
+            }
             Destination::Upstream(route) => {
                 let permit = self.decide(route, &inbound)?;
                 if let Caller::Known(identity) = permit.caller() {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
-                self.forward(permit, inbound, trail).await
+                let request = self.outbound(&permit, inbound)?;
+                self.forward(&permit, request, trail).await
             }
         }
     }
@@ -210,13 +220,10 @@ impl Gate {
         inbound: &Inbound<B>,
         trail: &mut Trail,
     ) -> Result<Destination<'_>, Rejection> {
-        let (path, headers) = (inbound.path(), inbound.headers());
-        let preflight = cors::asked(inbound.method(), headers);
-        let method = preflight
-            .as_ref()
-            .map_or_else(|| inbound.method(), |(_, wanted)| wanted);
+        let (host, path) = (inbound.host(), inbound.path());
+        let preflight = cors::asked(inbound.method(), inbound.headers());
 
-        if let Some(endpoint) = self.own_paths.find(path, method) {
+        if let Some(endpoint) = self.own_paths.find(path, inbound.method()) {
             trail.own = true;
             return match (&self.own_cors, preflight) {
                 (Some(cors), Some((origin, _))) if cors.admits(origin) => {
@@ -226,92 +233,90 @@ impl Gate {
                 _ => Ok(Destination::Own(endpoint)),
             };
         }
-        let found = self.routes.find(inbound.host(), path, method);
-        let route = match (found, &preflight) {
-            // An OPTIONS that no route takes as a preflight may still be served as a method.
-            (Err(Unrouted::MethodNotAllowed(_)), Some(_)) => {
-                self.routes.find(inbound.host(), path, inbound.method())?
+        // A preflight is for the route of the method that it announces, if that has `cors`;
+        // otherwise it is an OPTIONS like any other, and the app's own affair.
+        if let Some((origin, wanted)) = preflight
+            && let Ok(route) = self.routes.find(host, path, &wanted)
+            && let Some(cors) = route.cors()
+        {
+            trail.route = Some(Arc::clone(route));
+            if !cors.admits(origin) {
+                return Err(Rejection::Origin);
             }
-            (found, _) => found?,
-        };
-        trail.route = Some(Arc::clone(route));
-        match (route.cors(), preflight) {
-            (Some(cors), Some((origin, wanted))) if cors.admits(origin) => {
-                let methods = HeaderValue::from_str(wanted.as_str())
-                    .unwrap_or_else(|_| HeaderValue::from_static("GET"));
-                Ok(Destination::Preflight(methods))
-            }
-            (Some(_), Some(_)) => Err(Rejection::Origin),
-            (None, Some(_)) if !route_serves_options(route) => {
-                Err(Unrouted::MethodNotAllowed(route_methods(route)).into())
-            }
-            _ => Ok(Destination::Upstream(route)),
+            let methods = HeaderValue::from_str(wanted.as_str());
+            let methods = methods.unwrap_or_else(|_| HeaderValue::from_static("GET"));
+            return Ok(Destination::Preflight(methods));
         }
+        let route = self.routes.find(host, path, inbound.method())?;
+        trail.route = Some(Arc::clone(route));
+        Ok(Destination::Upstream(route))
     }
 
     fn refuse(
         &self,
-        record: Record,
-        trail: Trail,
+        record: Box<Record>,
         rejection: &Rejection,
         origin: Option<&HeaderValue>,
     ) -> Response<AnswerBody> {
         let response = rejection
             .problem()
             .into_response(record.request_id().as_str());
-        self.conclude(record, trail, rejection.decision(), response, origin)
+        self.conclude(record, rejection.decision(), response, origin)
     }
 
     fn finish(
         &self,
-        record: Record,
-        trail: Trail,
+        record: Box<Record>,
         spent: &Spent,
         mut response: Response<AnswerBody>,
         origin: Option<&HeaderValue>,
     ) -> Response<AnswerBody> {
-        if let Some(route) = &trail.route {
+        let trail = &record.trail;
+        let verdict = if trail.preflight {
+            "preflight"
+        } else if trail.own {
+            "own"
+        } else {
+            "allow"
+        };
+        if let (Some(route), false) = (&trail.route, trail.preflight) {
             let policies = match trail.identity {
                 Some(_) => &route.policies().known,
                 None => &route.policies().anonymous,
             };
             if let (Some(policies), Some(state)) = (policies, spent.state()) {
-                response
-                    .headers_mut()
-                    .insert(RATE_LIMIT_POLICY, policies.clone());
-                response.headers_mut().insert(RATE_LIMIT, state);
+                let headers = response.headers_mut();
+                headers.insert(RATE_LIMIT_POLICY, policies.clone());
+                headers.insert(RATE_LIMIT, state);
             }
         }
-        let verdict = if trail.own { "own" } else { "allow" };
         let decision = Decision {
             verdict,
             reason: "",
         };
-        self.conclude(record, trail, decision, response, origin)
+        self.conclude(record, decision, response, origin)
     }
 
     /// What every answer carries.
     fn conclude(
         &self,
-        mut record: Record,
-        trail: Trail,
+        mut record: Box<Record>,
         decision: Decision,
         mut response: Response<AnswerBody>,
         origin: Option<&HeaderValue>,
     ) -> Response<AnswerBody> {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, record.request_id().value().clone());
-        if let Some(origin) = origin {
-            let cors = match &trail.route {
-                Some(route) => route.cors(),
-                None if trail.own => self.own_cors.as_deref(),
-                None => None,
-            };
-            if let Some(cors) = cors.filter(|cors| cors.admits(origin)) {
-                cors.apply(origin, headers);
-            }
+        let trail = &record.trail;
+        let cors = match &trail.route {
+            Some(route) => route.cors(),
+            None if trail.own => self.own_cors.as_deref(),
+            None => None,
+        };
+        if let Some(cors) = cors {
+            cors.apply(origin, headers);
         }
-        record.conclude(trail, decision, response.status());
+        record.conclude(decision, response.status());
         response.map(|body| body.recorded(record))
     }
 
@@ -334,14 +339,4 @@ fn preflight(methods: &HeaderValue, inbound: &Inbound) -> Response<AnswerBody> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = CorsPolicy::preflight(methods, inbound.headers());
     response
-}
-
-fn route_serves_options(route: &Route) -> bool {
-    let methods = route.config().methods.as_ref();
-    methods.is_none_or(|methods| methods.contains(&Method::OPTIONS))
-}
-
-fn route_methods(route: &Route) -> String {
-    let methods = route.config().methods.iter().flatten();
-    methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
 }

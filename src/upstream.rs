@@ -1,12 +1,14 @@
 //! Upstreams: named, each with its own pool of connections on each core.
 //!
 //! A connection belongs to one core from its first to its last byte, so nothing here is locked. At
-//! most `connections` are open at once from a core; more requests wait, and are refused when they
-//! have waited for `connect_timeout` (SECURITY 53). A connection goes back to the pool only when
+//! most `connections` are open at once from a core; as many requests again may wait, and are refused
+//! when they have waited for `connect_timeout` (SECURITY 53). A connection goes back to the pool only when
 //! its response was read to the end (SECURITY 54).
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::AtEnd;
 use crate::body::Progress;
@@ -65,18 +68,27 @@ struct Inner {
     config: Arc<config::Upstream>,
     idle: RefCell<VecDeque<Idle>>,
     slots: Arc<Semaphore>,
+    waiting: Cell<usize>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    open: Open,
     since: Instant,
+}
+
+/// An open connection. Its task ends with it, whatever is still under way on it: a client that went
+/// away, or an app that answered before it had read the request, holds nothing.
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<RequestBody>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// An open connection in use, and the slot that its use occupies.
 #[derive(Debug)]
 struct Link {
-    sender: SendRequest<RequestBody>,
+    open: Open,
     slot: OwnedSemaphorePermit,
 }
 
@@ -93,6 +105,7 @@ impl Upstream {
         Self {
             inner: Rc::new(Inner {
                 slots: Arc::new(Semaphore::new(config.connections)),
+                waiting: Cell::new(0),
                 config,
                 idle: RefCell::default(),
             }),
@@ -110,16 +123,19 @@ impl Upstream {
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
         let mut slot = self.slot().await?;
-        while let Some(sender) = self.take_idle() {
-            match self.exchange(Link { sender, slot }, request).await? {
+        loop {
+            let idle = self.take_idle();
+            let is_new = idle.is_none();
+            let open = match idle {
+                Some(open) => open,
+                // Boxed: it is rare, and would make every request's future larger.
+                None => Box::pin(self.connect()).await?,
+            };
+            match self.exchange(Link { open, slot }, request).await? {
                 Exchanged::Answered(response) => return Ok(response),
+                Exchanged::Unsent(..) if is_new => return Err(UpstreamError::Invalid),
                 Exchanged::Unsent(unsent, free) => (request, slot) = (unsent, free),
             }
-        }
-        let sender = self.connect().await?;
-        match self.exchange(Link { sender, slot }, request).await? {
-            Exchanged::Answered(response) => Ok(response),
-            Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
         }
     }
 
@@ -129,8 +145,8 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> Result<Exchanged, UpstreamError> {
         let progress = request.body().progress();
-        let sent = link.sender.try_send_request(request);
-        match self.in_time(sent, &progress).await? {
+        let answer = pin!(link.open.sender.try_send_request(request));
+        match self.in_time(answer, &progress).await? {
             Ok(response) => {
                 let go_back = GoBack {
                     link,
@@ -152,14 +168,13 @@ impl Upstream {
     /// a slow answer.
     async fn in_time<T>(
         &self,
-        answer: impl Future<Output = T>,
+        mut answer: Pin<&mut impl Future<Output = T>>,
         progress: &Progress,
     ) -> Result<T, UpstreamError> {
         let patience = self.inner.config.response_timeout;
-        let mut answer = pin!(answer);
         let mut deadline = tokio::time::Instant::now() + patience;
         loop {
-            if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+            if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
                 return Ok(answer);
             }
             let extended = progress.moved_at() + patience;
@@ -175,7 +190,7 @@ impl Upstream {
         self.inner
             .idle
             .borrow_mut()
-            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.sender.is_closed());
+            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.open.sender.is_closed());
     }
 
     /// Leave to use one connection.
@@ -183,6 +198,11 @@ impl Upstream {
         let slots = Arc::clone(&self.inner.slots);
         if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
             return Ok(slot);
+        }
+        // As many may wait as may be served: more would only wait in vain.
+        let waiting = Waiting::begin(&self.inner.waiting);
+        if waiting.of_all > self.inner.config.connections {
+            return Err(UpstreamError::Busy);
         }
         timeout(self.inner.config.connect_timeout, slots.acquire_owned())
             .await
@@ -192,17 +212,17 @@ impl Upstream {
     }
 
     /// The connection that was used last: its buffers are warm, and the others may grow old.
-    fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Open> {
         let mut idle = self.inner.idle.borrow_mut();
-        while let Some(Idle { sender, since }) = idle.pop_back() {
-            if sender.is_ready() && since.elapsed() < IDLE_MAX {
-                return Some(sender);
+        while let Some(Idle { open, since }) = idle.pop_back() {
+            if open.sender.is_ready() && since.elapsed() < IDLE_MAX {
+                return Some(open);
             }
         }
         None
     }
 
-    async fn connect(&self) -> Result<SendRequest<RequestBody>, UpstreamError> {
+    async fn connect(&self) -> Result<Open, UpstreamError> {
         let config = &self.inner.config;
         let authority = &config.authority;
         let host = authority.host().trim_matches(['[', ']']);
@@ -222,19 +242,42 @@ impl Upstream {
             .await
             .map_err(|_| UpstreamError::Unreachable)?;
         let name = config.name.clone();
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
             }
         });
-        Ok(sender)
+        Ok(Open {
+            sender,
+            _task: AbortOnDropHandle::new(task),
+        })
     }
 
-    fn keep(&self, sender: SendRequest<RequestBody>) {
+    fn keep(&self, open: Open) {
         self.inner.idle.borrow_mut().push_back(Idle {
-            sender,
+            open,
             since: Instant::now(),
         });
+    }
+}
+
+/// Counts a request that waits for a slot, for as long as it does.
+struct Waiting<'a> {
+    all: &'a Cell<usize>,
+    of_all: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(all: &'a Cell<usize>) -> Self {
+        let of_all = all.get() + 1;
+        all.set(of_all);
+        Self { all, of_all }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.set(self.all.get().saturating_sub(1));
     }
 }
 
@@ -248,16 +291,16 @@ enum Exchanged {
 impl AtEnd for GoBack {
     fn at_end(self) {
         let Self { mut link, upstream } = self;
-        if link.sender.is_ready() {
-            upstream.keep(link.sender);
+        if link.open.sender.is_ready() {
+            upstream.keep(link.open);
             return;
         }
         // The response is complete but the request's body is perhaps not: the connection is good
         // again only when that is over, and it may hold its slot only for a moment.
         tokio::task::spawn_local(async move {
-            let ready = timeout(Duration::from_secs(1), link.sender.ready()).await;
+            let ready = timeout(Duration::from_secs(1), link.open.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
-                upstream.keep(link.sender);
+                upstream.keep(link.open);
             }
         });
     }

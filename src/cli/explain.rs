@@ -32,6 +32,7 @@ use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
+use crate::gate::request_id::RequestIds;
 use crate::gate::route::Route;
 use crate::gate::source::Connection;
 use crate::gate::strip::Trust;
@@ -80,7 +81,7 @@ pub(super) async fn run(
     };
     let identity = config.routes.iter().map(|route| &route.identity);
     let trust = Trust::new(&config.gateway.trusted_proxies, identity);
-    let inbound = match Inbound::new(connection, request, &trust) {
+    let inbound = match Inbound::new(connection, request, &trust, &RequestIds::default()) {
         Ok(inbound) => inbound,
         Err((malformed, _)) => {
             writeln!(output, "refused  {malformed}")?;

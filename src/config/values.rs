@@ -179,7 +179,7 @@ pub(super) fn identity_header(text: &str) -> Result<HeaderName, Malformed> {
 
 /// What an app may take a header name for: case, `_`, `.` and repeats make no difference to
 /// CGI-like environments (SECURITY 13).
-pub(super) fn fold(name: &str) -> String {
+pub fn fold(name: &str) -> String {
     let mut folded = String::with_capacity(name.len());
     for character in name.chars() {
         let character = match character {

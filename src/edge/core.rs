@@ -106,10 +106,8 @@ impl Cores {
 
     /// Hands a connection to the core with the fewest.
     pub fn serve(&self, accepted: Accepted) {
-        let least = self
-            .ends
-            .iter()
-            .min_by_key(|end| end.load.load(Ordering::Relaxed));
+        let alive = self.ends.iter().filter(|end| !end.accepted.is_closed());
+        let least = alive.min_by_key(|end| end.load.load(Ordering::Relaxed));
         if let Some(end) = least {
             end.load.fetch_add(1, Ordering::Relaxed);
             // A core that is gone is one that has drained: the connection is closed.

@@ -28,6 +28,9 @@ use url::Url;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
+use crate::edge::patience::Activity;
+use crate::edge::patience::Held;
+use crate::edge::patience::Patient;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
@@ -45,6 +48,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
+    let stream = Patient::new(stream, config.connections.body_timeout);
     let connection = Connection {
         peer,
         tls: kind == ListenerKind::Tls,
@@ -68,7 +72,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     }
 }
 
-async fn tls(stream: TcpStream, connection: Connection, gate: Rc<Gate>, config: &CoreConfig) {
+async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &CoreConfig) {
     let Some(tls) = &config.tls else {
         return;
     };
@@ -122,7 +126,17 @@ async fn http2_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let service = service_fn(move |request| answer(Rc::clone(&gate), connection, request));
+    let activity = Rc::new(Activity::default());
+    let service = service_fn({
+        let activity = Rc::clone(&activity);
+        move |request| {
+            let (gate, under_way) = (Rc::clone(&gate), activity.begin());
+            async move {
+                let response = answer(gate, connection, request).await?;
+                Ok::<_, Infallible>(response.map(|body| Held::new(body, under_way)))
+            }
+        }
+    });
     let limits = &config.connections;
     // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
     // (RFC 9113 §6.5.2).
@@ -143,6 +157,11 @@ async fn http2_connection(
         () = config.draining.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
+        }
+        () = activity.idle(limits.header_timeout) => {
+            // GOAWAY, and time to say goodbye; one that never spoke HTTP/2 is simply left.
+            served.as_mut().graceful_shutdown();
+            timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
         }
     };
     note_end(ended, connection.peer.ip());
@@ -188,7 +207,7 @@ fn may_speak_plainly(peer: IpAddr, config: &CoreConfig) -> bool {
 }
 
 /// Plain HTTP that only sends people to `https` (SECURITY 57): 308 keeps method and body.
-async fn redirect(stream: TcpStream, config: &CoreConfig) {
+async fn redirect(stream: Patient, config: &CoreConfig) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = redirection(&request, &config.public_url);
         async move { Ok::<_, Infallible>(response) }

@@ -21,11 +21,11 @@ use rustls::server::ClientHello;
 use rustls::server::ParsedCertificate;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::CertificateFiles;
+use crate::edge::patience::Patient;
 
 /// TLS, ready for handshakes. Cheap to clone.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl Tls {
     }
 
     /// The handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: Patient) -> io::Result<TlsStream<Patient>> {
         self.acceptor.accept(stream).await
     }
 }

@@ -1,5 +1,6 @@
 //! The answer on its way out: its body, and the line in the log when the last byte has left.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,20 +26,18 @@ use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::route::Route;
-use crate::gate::source::Source;
 use crate::telemetry::access::Decision;
 use crate::telemetry::access::Entry;
 use crate::telemetry::access::LocalLog;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::upstream::GoBack;
 
-/// The body of an answer; when it is dropped, at its end or because the client went away, the
-/// request's line is written.
+/// The body of an answer. It keeps the request's record, which writes its line when the body is
+/// dropped: at its end, or because the client went away.
 #[derive(Debug)]
 pub struct AnswerBody {
     kind: Kind,
-    bytes: u64,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 #[derive(Debug)]
@@ -64,8 +63,10 @@ pub struct Scribe {
 /// What is learned about a request while it is decided.
 #[derive(Debug, Default)]
 pub struct Trail {
-    /// Whether an endpoint of ours answers.
+    /// Whether it is for an endpoint of ours.
     pub own: bool,
+    /// Whether it is a preflight that the gate answers itself.
+    pub preflight: bool,
     /// Its route.
     pub route: Option<Arc<Route>>,
     /// Its caller.
@@ -74,20 +75,23 @@ pub struct Trail {
     pub upstream: Option<Duration>,
 }
 
-/// Everything of a request that its line needs, kept until its answer has left.
+/// Everything of a request that its line needs. The line is written when the record is dropped,
+/// whatever became of the request: also when its client went away before there was an answer.
 #[derive(Debug)]
 pub struct Record {
     scribe: Rc<Scribe>,
     request_id: RequestId,
-    source: Source,
+    source: IpAddr,
     method: Method,
     host: Option<HeaderValue>,
     path: Path,
     version: Version,
     received_at: Instant,
-    trail: Trail,
+    /// What was learned.
+    pub trail: Trail,
     decision: Decision,
     status: StatusCode,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -99,41 +103,39 @@ enum Path {
 impl Record {
     /// Of a request that was understood.
     pub fn of(scribe: &Rc<Scribe>, inbound: &Inbound) -> Self {
+        let (decision, status) = client_gone();
         Self {
             scribe: Rc::clone(scribe),
             request_id: inbound.request_id().clone(),
-            source: inbound.source().clone(),
+            source: inbound.source().address,
             method: inbound.method().clone(),
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
             received_at: inbound.received_at(),
             trail: Trail::default(),
-            decision: Decision {
-                verdict: "allow",
-                reason: "",
-            },
-            status: StatusCode::OK,
+            decision,
+            status,
+            bytes: 0,
         }
     }
 
     /// Of a request that was not.
     pub fn of_unclean(scribe: &Rc<Scribe>, unclean: Unclean) -> Self {
+        let (decision, status) = client_gone();
         Self {
             scribe: Rc::clone(scribe),
             request_id: unclean.request_id,
-            source: unclean.source,
+            source: unclean.source.address,
             method: unclean.method,
             host: None,
             path: Path::AsSent(unclean.path),
             version: unclean.version,
             received_at: Instant::now(),
             trail: Trail::default(),
-            decision: Decision {
-                verdict: "refused",
-                reason: "",
-            },
-            status: StatusCode::BAD_REQUEST,
+            decision,
+            status,
+            bytes: 0,
         }
     }
 
@@ -142,24 +144,37 @@ impl Record {
         &self.request_id
     }
 
-    /// What was learned.
-    pub fn trail(&self) -> &Trail {
-        &self.trail
-    }
-
-    /// Closes the record with what was learned and decided.
-    pub fn conclude(&mut self, trail: Trail, decision: Decision, status: StatusCode) {
-        self.trail = trail;
+    /// Notes how the request was answered.
+    pub fn conclude(&mut self, decision: Decision, status: StatusCode) {
         self.decision = decision;
         self.status = status;
     }
+}
 
-    fn write(&self, bytes: u64) {
+/// What became of a request that nobody concluded: its client went away before there was an
+/// answer. No RFC has a status for it; this is the one that nginx made common.
+fn client_gone() -> (Decision, StatusCode) {
+    let decision = Decision {
+        verdict: "client_gone",
+        reason: "",
+    };
+    let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+    (decision, status)
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Trail {
+            own,
+            preflight: _,
+            route,
+            identity,
+            upstream,
+        } = &self.trail;
         let duration = self.received_at.elapsed();
-        let route = self.trail.route.as_deref();
         let metrics = match route {
             Some(route) => route.metrics(),
-            None if self.trail.own => &self.scribe.own,
+            None if *own => &self.scribe.own,
             None => &self.scribe.unrouted,
         };
         metrics.record(
@@ -167,31 +182,31 @@ impl Record {
             self.status,
             self.decision,
             duration,
-            self.trail.upstream,
+            *upstream,
         );
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
         self.scribe.log.write(&Entry {
             time: self.scribe.clock.now(),
             request_id: self.request_id.as_str(),
-            source: Some(self.source.address),
+            source: Some(self.source),
             method: &self.method,
-            host: self
-                .host
-                .as_ref()
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or_default(),
+            host: host.unwrap_or_default(),
             path: match &self.path {
                 Path::Checked(path) => path.as_str(),
                 Path::AsSent(path) => path,
             },
             protocol: self.version,
-            route: route.map(|route| &**route.name()).unwrap_or_default(),
-            user: self.trail.identity.as_ref().map(Identity::subject),
-            session: self.trail.identity.as_ref().map(Identity::session),
+            route: route
+                .as_deref()
+                .map(|route| &**route.name())
+                .unwrap_or_default(),
+            user: identity.as_ref().map(Identity::subject),
+            session: identity.as_ref().map(Identity::session),
             decision: self.decision,
             status: self.status,
             duration,
-            upstream: self.trail.upstream,
-            bytes,
+            upstream: *upstream,
+            bytes: self.bytes,
         });
     }
 }
@@ -212,18 +227,14 @@ impl AnswerBody {
         Self::from(String::new())
     }
 
-    /// With the record that is written at the end.
-    pub fn recorded(mut self, record: Record) -> Self {
+    /// With the record that ends with it.
+    pub fn recorded(mut self, record: Box<Record>) -> Self {
         self.record = Some(record);
         self
     }
 
     fn of(kind: Kind) -> Self {
-        Self {
-            kind,
-            bytes: 0,
-            record: None,
-        }
+        Self { kind, record: None }
     }
 }
 
@@ -253,9 +264,9 @@ impl Body for AnswerBody {
                 .map_err(Self::Error::from),
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
+            && let (Some(data), Some(record)) = (frame.data_ref(), &mut this.record)
         {
-            this.bytes += data.len() as u64;
+            record.bytes += data.len() as u64;
         }
         polled
     }
@@ -273,14 +284,6 @@ impl Body for AnswerBody {
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream(body) => body.size_hint(),
             Kind::Own(body) => body.size_hint(),
-        }
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            record.write(self.bytes);
         }
     }
 }

@@ -37,13 +37,20 @@ impl CorsPolicy {
         self.any || self.origins.contains(origin)
     }
 
-    /// Says on an answer that `origin` may read it; takes away what the app itself said of it.
-    pub fn apply(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
+    /// Says on an answer who may read it, in place of what the app says of it. `Vary` stands there
+    /// whoever asked: a cache must not show one origin's answer to another.
+    pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        if !self.any {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        let Some(origin) = origin.filter(|origin| self.admits(origin)) else {
+            return;
+        };
         let allowed = if self.any {
             HeaderValue::from_static("*")
         } else {
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
             origin.clone()
         };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);

@@ -2,16 +2,21 @@
 //! runtime, where slow work lives, and their answers stream back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use http::Request;
 use http::Response;
 use http::header;
+use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+use crate::body::BodyError;
+use crate::body::RequestBody;
 use crate::gate::inbound::Inbound;
 use crate::gate::reject::Rejection;
 use crate::intake::Origin;
@@ -19,6 +24,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// How many requests for our own endpoints may be under way; more are refused with 503.
 const UNDER_WAY_MAX: usize = 1024;
+
+/// The largest body that an endpoint of ours is given.
+const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// The door. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,16 +48,22 @@ impl Door {
         }
     }
 
-    /// Hands a request over and waits for the answer's header.
+    /// Reads the request's body, hands it over and waits for the answer's header. The body comes
+    /// first: whoever sends it slowly takes nobody's place.
     ///
     /// # Errors
     ///
-    /// Where too many are under way, or the endpoint panicked.
-    pub async fn pass(&self, inbound: Inbound) -> Result<Response<Body>, Rejection> {
+    /// Where the body is too large, too slow or broken, too many are under way, or the endpoint
+    /// panicked.
+    pub async fn pass(
+        &self,
+        inbound: Inbound,
+        body_timeout: Duration,
+    ) -> Result<Response<Body>, Rejection> {
+        let request = request(inbound, body_timeout).await?;
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Rejection::Busy)?;
-        let request = request(inbound);
         let endpoints = self.endpoints.clone();
         let answer = self.runtime.spawn(async move {
             let answer = endpoints.oneshot(request).await;
@@ -67,7 +81,7 @@ impl Door {
     }
 }
 
-fn request(mut inbound: Inbound) -> Request<Body> {
+async fn request(mut inbound: Inbound, body_timeout: Duration) -> Result<Request<Body>, BodyError> {
     let origin = Origin {
         address: inbound.source().address,
         request_id: inbound.request_id().as_str().to_owned(),
@@ -79,10 +93,13 @@ fn request(mut inbound: Inbound) -> Request<Body> {
     if let Some(value) = authorization {
         headers.insert(header::AUTHORIZATION, value);
     }
-    let mut request = Request::new(Body::new(inbound.into_body()));
+    let body = RequestBody::new(inbound.into_body(), BODY_BYTES_MAX, body_timeout);
+    let body = timeout(body_timeout, body.collect()).await;
+    let body = body.map_err(|_| BodyError::Idle)??.to_bytes();
+    let mut request = Request::new(Body::from(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     request.extensions_mut().insert(origin);
-    request
+    Ok(request)
 }

@@ -25,29 +25,29 @@ use crate::gate::inbound::Inbound;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
 use crate::gate::strip::SESSION_COOKIE;
+use crate::gate::strip::nominated_by_connection;
 use crate::upstream::UpstreamError;
 
 impl Gate {
-    /// Sends a permitted request to its app. Nothing else takes a [`Permit`].
+    /// Sends the request that [`Gate::outbound`] made for this permit to its app.
     pub(super) async fn forward(
         &self,
-        permit: Permit,
-        inbound: Inbound,
+        permit: &Permit,
+        request: Request<RequestBody>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
-        let request = self.outbound(&permit, inbound)?;
         let upstream = match permit.target() {
-            Target::Echo => return echo(request).await,
+            Target::Echo => return Box::pin(echo(request)).await,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let progress = request.body().progress();
         let started = Instant::now();
-        let response = upstream.send(request).await.map_err(|error| {
+        let sent = upstream.send(request).await;
+        let response = sent.map_err(|error| {
             // The upstream only failed because the client's body did.
-            progress
-                .error()
-                .map_or(Rejection::Upstream(error), Rejection::Body)
+            let body = progress.error().map(Rejection::Body);
+            body.unwrap_or(Rejection::Upstream(error))
         })?;
         trail.upstream = Some(started.elapsed());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// The request as the app will get it: one framing, ours (SECURITY 1).
-    fn outbound(
+    pub(super) fn outbound(
         &self,
         permit: &Permit,
         mut inbound: Inbound,
@@ -90,7 +90,7 @@ impl Gate {
 pub(super) fn outbound_target<B>(permit: &Permit, inbound: &Inbound<B>) -> Uri {
     let target = inbound.path().target();
     let shorter = permit.stripped_prefix(inbound.path()).and_then(|prefix| {
-        let rest = target.as_str().strip_prefix(&prefix)?;
+        let rest = target.as_str().strip_prefix(prefix)?;
         let slash = if rest.starts_with('/') { "" } else { "/" };
         PathAndQuery::try_from(format!("{slash}{rest}")).ok()
     });
@@ -122,14 +122,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// What an app may not say to a client: hop-by-hop fields, and our own session cookie.
 fn strip_response(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-        .collect();
-    for name in nominated {
+    for name in nominated_by_connection(headers) {
         headers.remove(name);
     }
     for name in [

@@ -180,7 +180,7 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
     });
     if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
         // A prefix is made of legal path bytes; one that is no header value is not told.
-        if let Ok(value) = HeaderValue::from_str(&prefix) {
+        if let Ok(value) = HeaderValue::from_str(prefix) {
             headers.insert(FORWARDED_PREFIX, value);
         }
     }

@@ -19,6 +19,7 @@ use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
+use crate::gate::request_id::RequestIds;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
@@ -74,10 +75,11 @@ impl<B> Inbound<B> {
         connection: Connection,
         request: Request<B>,
         trust: &Trust,
+        ids: &RequestIds,
     ) -> Result<Self, (Malformed, Box<Unclean>)> {
         let (parts, body) = request.into_parts();
         let source = Source::resolve(connection.peer.ip(), &trust.proxies, &parts.headers);
-        let request_id = RequestId::of(&source, &parts.headers);
+        let request_id = ids.name(&source, &parts.headers);
         let checked = check(&parts);
         let Parts {
             method,

@@ -155,23 +155,25 @@ fn examine(path: &str) -> Result<PathOddities, PathRefusal> {
             0x00..=0x1f | 0x7f => return Err(PathRefusal::Control),
             b'/' | b'\\' if encoded => oddities.encoded_slash = true,
             b';' => oddities.semicolon = true,
-            b'%' if encoded => {
-                if let [high, low, ..] = rest {
-                    oddities.double_encoding |= hex_pair(*high, *low).is_some();
-                }
-            }
             _ => {}
         }
     }
     for segment in raw_segments(path) {
         // `..;x` and `%2e%2e%2f` are dot segments to somebody.
         let decoded = decode_strictly(segment)?;
+        // `%252e`, and `%25%32%65` as well: what is left would be decoded by an app that does so twice.
+        oddities.double_encoding |= has_encoding(&decoded);
         let is_dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
         if decoded.split(['/', '\\']).any(is_dots) {
             return Err(PathRefusal::DotSegment);
         }
     }
     Ok(oddities)
+}
+
+fn has_encoding(text: &str) -> bool {
+    let mut triples = text.as_bytes().windows(3);
+    triples.any(|triple| matches!(triple, [b'%', high, low] if hex_pair(*high, *low).is_some()))
 }
 
 /// Splits at slashes; the leading slash and one trailing slash make no segment.
@@ -304,6 +306,9 @@ mod tests {
         assert!(oddities("/a;b").semicolon);
         assert!(oddities("/a%3bb").semicolon);
         assert!(oddities("/a%2561").double_encoding);
+        assert!(oddities("/%25%32%65%25%32%65/x").double_encoding);
+        assert!(oddities("/%252%65").double_encoding);
+        assert!(oddities("/%25%32fadmin").double_encoding);
         assert!(!oddities("/100%25").double_encoding);
     }
 

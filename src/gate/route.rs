@@ -183,9 +183,9 @@ impl Permit {
     }
 
     /// With `strip_prefix`: as much of the path, as sent, as the route's own path covers.
-    pub fn stripped_prefix(&self, path: &RequestPath) -> Option<String> {
-        let config = &self.route.config;
-        if !config.strip_prefix {
+    pub fn stripped_prefix<'a>(&self, path: &'a RequestPath) -> Option<&'a str> {
+        let stripped = &self.route.config.stripped;
+        if stripped.is_empty() {
             return None;
         }
         let segments: Vec<_> = path.segments().collect();
@@ -197,13 +197,12 @@ impl Permit {
                     .zip(&segments)
                     .all(|(own, sent)| own == sent)
         };
-        let longest = config
-            .paths
+        let longest = stripped
             .iter()
             .filter(covers)
             .map(|prefix| prefix.0.len())
             .max()?;
-        Some(path.first_segments(longest).to_owned()).filter(|prefix| !prefix.is_empty())
+        Some(path.first_segments(longest)).filter(|prefix| !prefix.is_empty())
     }
 
     /// Where the request goes.
@@ -481,6 +480,39 @@ mod tests {
         );
         finds(&Method::GET, "b.a.example.com", "/admin", "wild");
         finds(&Method::GET, "example.com", "/admin", "admin");
+    }
+
+    // SECURITY 6
+    #[test]
+    fn a_sub_path_takes_away_what_its_route_does_and_no_more() {
+        let text = r#"
+            [routes.notes]
+            path = "/notes"
+            strip_prefix = true
+            [routes.notes.paths."/notes/public"]
+            auth = "none"
+        "#;
+        let stripped = |path: &str| {
+            let path = RequestPath::check(path.parse().unwrap()).unwrap();
+            let host = Host::parse(&HeaderValue::from_static("x.org")).unwrap();
+            let all = Routes::new(routes(text));
+            let route = all.find(&host, &path, &Method::GET).unwrap();
+            let permit = Permit {
+                route: Arc::clone(route),
+                caller: Caller::Anonymous,
+            };
+            let name = route.name().to_string();
+            (name, permit.stripped_prefix(&path).map(str::to_owned))
+        };
+        let notes = Some("/notes".to_owned());
+        assert_eq!(
+            stripped("/notes/admin"),
+            ("notes".to_owned(), notes.clone())
+        );
+        assert_eq!(
+            stripped("/notes/public/admin"),
+            ("notes /notes/public".to_owned(), notes)
+        );
     }
 
     // SECURITY 6

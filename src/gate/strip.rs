@@ -12,6 +12,7 @@ use http::header;
 use ipnet::IpNet;
 
 use crate::config::IdentityHeaders;
+use crate::config::fold;
 
 /// The name of the gateway's own session cookie, which no app ever sees and no app may set.
 pub const SESSION_COOKIE: &str = "__Host-portcullis";
@@ -101,12 +102,10 @@ pub(super) fn strip(
             }
             Fate::Unusual => {
                 dropped.unusual += 1;
-                unusual.extend(
-                    headers
-                        .get_all(name)
-                        .iter()
-                        .map(|value| (name.clone(), value.clone())),
-                );
+                if !nominated.contains(name) {
+                    let values = headers.get_all(name).iter();
+                    unusual.extend(values.map(|value| (name.clone(), value.clone())));
+                }
                 false
             }
         };
@@ -146,7 +145,7 @@ fn fate(name: &HeaderName, trust: &Trust, through_proxy: bool) -> Fate {
     {
         return Fate::Unusual;
     }
-    if !through_proxy && is_forwarding(name.as_str()) {
+    if is_forwarding(name.as_str()) && !(through_proxy && is_continued(name.as_str())) {
         return Fate::Forwarding;
     }
     Fate::Keep
@@ -171,7 +170,24 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// What only a trusted proxy may say about where a request comes from.
+/// What is taken over from a trusted proxy. Nothing else of the kind: proxies commonly pass on what a
+/// stranger wrote into a header that they do not set themselves.
+fn is_continued(name: &str) -> bool {
+    matches!(
+        name,
+        "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-request-id"
+            | "traceparent"
+            | "tracestate"
+            | "via"
+    )
+}
+
+/// What strangers write to be taken for somebody, or for something, else.
 fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || name.starts_with("x-original-")
@@ -198,7 +214,7 @@ fn is_forwarding(name: &str) -> bool {
 
 /// Headers that `Connection` makes hop-by-hop. Nothing can be hidden this way: what we set is set
 /// after this, and framing is not ours to keep.
-fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
+pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -208,33 +224,27 @@ fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
         .collect()
 }
 
-/// Takes the gateway's own cookie out of `Cookie` (SECURITY 17); the others stay as they are.
+/// Takes the gateway's own cookie out of `Cookie` (SECURITY 17); the others stay as they are, byte
+/// for byte, whatever their alphabet.
 fn strip_session_cookie(headers: &mut HeaderMap) {
-    let ours = |pair: &str| {
-        pair.split('=')
-            .next()
-            .is_some_and(|name| name.trim() == SESSION_COOKIE)
-    };
-    let holds_ours = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .any(|line| line.to_str().map_or(true, |line| line.split(';').any(ours)));
-    if !holds_ours {
+    fn is_ours(pair: &[u8]) -> bool {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii() == SESSION_COOKIE.as_bytes()
+    }
+    let pairs = |line: &'_ HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(is_ours);
+    if !headers.get_all(header::COOKIE).iter().any(pairs) {
         return;
     }
     let kept: Vec<HeaderValue> = headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok())
         .map(|line| {
-            line.split(';')
-                .filter(|pair| !ours(pair))
-                .map(str::trim)
-                .collect::<Vec<_>>()
-                .join("; ")
+            let pairs = line.as_bytes().split(|byte| *byte == b';');
+            let others = pairs.filter(|pair| !is_ours(pair)).map(<[u8]>::trim_ascii);
+            others.collect::<Vec<_>>().join(b"; ".as_slice())
         })
         .filter(|line| !line.is_empty())
-        .filter_map(|line| HeaderValue::try_from(line).ok())
+        .filter_map(|line| HeaderValue::from_bytes(&line).ok())
         .collect();
     headers.remove(header::COOKIE);
     for line in kept {
@@ -245,21 +255,6 @@ fn strip_session_cookie(headers: &mut HeaderMap) {
 /// Whether [`fold`] would change the name: hardly any needs the copy.
 fn is_folded_otherwise(name: &str) -> bool {
     name.contains(['_', '.']) || name.contains("--")
-}
-
-/// Every spelling that some server takes for the same header becomes one.
-fn fold(name: &str) -> String {
-    let mut folded = String::with_capacity(name.len());
-    for character in name.chars() {
-        let character = match character {
-            '_' | '.' => '-',
-            other => other.to_ascii_lowercase(),
-        };
-        if !(character == '-' && folded.ends_with('-')) {
-            folded.push(character);
-        }
-    }
-    folded
 }
 
 #[cfg(test)]
@@ -335,7 +330,8 @@ mod tests {
             ("true-client-ip", "1.1.1.1"),
         ];
         assert!(stripped(&lines, false).0.is_empty());
-        assert_eq!(stripped(&lines, true).0.len(), lines.len());
+        let (left, _) = stripped(&lines, true);
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["x-forwarded-for"]);
     }
 
     #[test]
@@ -363,13 +359,14 @@ mod tests {
             let (left, _) = stripped(lines, false);
             left.get_all("cookie")
                 .iter()
-                .map(|v| v.to_str().unwrap().to_owned())
+                .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
                 .collect::<Vec<_>>()
         };
         assert_eq!(
             cookies(&[("cookie", "a=1; __Host-portcullis=x; b=2")]),
             ["a=1; b=2"]
         );
+        assert_eq!(cookies(&[("cookie", "a=é; __Host-portcullis=x")]), ["a=é"]);
         assert_eq!(
             cookies(&[("cookie", "__Host-portcullis=x")]),
             Vec::<String>::new()

@@ -1,7 +1,5 @@
 //! Bodies of requests: JSON and nothing else (SECURITY 34: no type that a foreign form can post).
 
-use std::time::Duration;
-
 use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
@@ -9,14 +7,10 @@ use http::HeaderMap;
 use http::StatusCode;
 use http::header;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::problem::Problem;
-
-/// How long a body of at most 16 KiB may take.
-const BODY_WITHIN: Duration = Duration::from_secs(15);
 
 /// A JSON object as the body; unknown, repeated and mistyped members are refused by name.
 #[derive(Clone, Debug)]
@@ -39,18 +33,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             let detail = "Send the body without Content-Encoding.".to_owned();
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body", detail);
         }
-        let reading = timeout(BODY_WITHIN, Bytes::from_request(request, state));
-        let body = match reading.await {
-            Ok(Ok(body)) => body,
+        // The door has read the body to its end, within bounds.
+        let body = match Bytes::from_request(request, state).await {
+            Ok(body) => body,
             Err(_) => {
-                let detail = "The body did not arrive in time.".to_owned();
-                return refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail);
-            }
-            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let detail = "The body may have at most 16 KiB.".to_owned();
-                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
-            }
-            Ok(Err(_)) => {
                 let detail = "The body broke off or is badly framed.".to_owned();
                 return refuse(StatusCode::BAD_REQUEST, "body_broken", detail);
             }

@@ -24,6 +24,7 @@ use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Quota;
+use crate::gate::request_id::RequestIds;
 use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
@@ -140,6 +141,7 @@ impl Gates {
         let config = &self.config;
         Gate {
             trust: Arc::clone(&self.trust),
+            request_ids: RequestIds::default(),
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
             own_cors: self.own_cors.clone(),

@@ -1,5 +1,13 @@
 //! The tutorials' app behind the gateway, as `examples/flask/README.md` says it: the built binary,
 //! Debian's Flask and curl, each a process of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud what it could not have"
+)]
 
 use std::fs;
 use std::fs::File;

@@ -20,6 +20,7 @@ mod cli;
 mod cors;
 mod durability;
 mod first_minute;
+mod flask;
 mod forwarding;
 mod framing;
 mod keys;

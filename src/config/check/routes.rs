@@ -36,7 +36,7 @@ pub(super) fn routes(
     root.table("defaults", |defaults| {
         // Read once for itself: what is wrong there is wrong even if every route says otherwise.
         let paths = defaults.distinct("path", patterns::path);
-        route(defaults, "defaults", paths, upstreams, headers);
+        route(defaults, "defaults", (paths, &[]), upstreams, headers);
 
         let values = root.entries("routes").into_iter();
         values
@@ -70,7 +70,8 @@ fn route_and_paths<'a>(
         table.required("path", "\"/notes\"");
         table.required("upstream", "\"http://127.0.0.1:5000\"");
         let paths = table.distinct("path", patterns::path);
-        let whole = route(table, value.name(), paths, upstreams, headers);
+        let family = paths.clone();
+        let whole = route(table, value.name(), (paths, &family), upstreams, headers);
 
         let mut routes = Vec::new();
         for sub in table.entries("paths") {
@@ -88,7 +89,8 @@ fn route_and_paths<'a>(
                 ));
             }
             let label = format!("{} {}", value.name(), sub.name());
-            let part = |table: &Table<'a>| route(table, &label, vec![path], upstreams, headers);
+            let part =
+                |table: &Table<'a>| route(table, &label, (vec![path], &family), upstreams, headers);
             routes.extend(sub.table_over(table, part));
         }
         routes.insert(0, whole);
@@ -100,7 +102,7 @@ fn route_and_paths<'a>(
 fn route(
     table: &Table<'_>,
     name: &str,
-    paths: Vec<PathPrefix>,
+    (paths, family): (Vec<PathPrefix>, &[PathPrefix]),
     upstreams: &mut Upstreams,
     headers: &IdentityHeaders,
 ) -> Route {
@@ -168,7 +170,11 @@ fn route(
             .get("identity")
             .and_then(|value| value.table(|table| identity::renamed(table, headers)))
             .unwrap_or_else(|| headers.clone()),
-        strip_prefix: table.boolean("strip_prefix", false),
+        stripped: if table.boolean("strip_prefix", false) {
+            family.to_vec()
+        } else {
+            Vec::new()
+        },
         forward_authorization: table.choice(
             "authorization",
             &[("strip", Some(false)), ("forward", Some(true))],

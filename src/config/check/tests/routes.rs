@@ -59,7 +59,9 @@ path_allow = ["semicolon"]
     assert_eq!(notes.methods.as_deref().map(<[_]>::len), Some(3));
     assert_eq!(notes.body_bytes_max, 1 << 20);
     assert_eq!((notes.auth, public.auth), (Auth::Required, Auth::None));
-    assert!(notes.strip_prefix && public.strip_prefix && !aaa.strip_prefix);
+    assert_eq!(notes.stripped, notes.paths);
+    assert_eq!(public.stripped, notes.paths);
+    assert_eq!(aaa.stripped, []);
     assert_eq!(notes.limits.len(), 1);
     assert_eq!(notes.limits[0].by, LimitBy::Route);
     assert!(public.limits.is_empty());
