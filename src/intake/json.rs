@@ -34,12 +34,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded_body", detail);
         }
         // The door has read the body to its end, within bounds.
-        let body = match Bytes::from_request(request, state).await {
-            Ok(body) => body,
-            Err(_) => {
-                let detail = "The body broke off or is badly framed.".to_owned();
-                return refuse(StatusCode::BAD_REQUEST, "body_broken", detail);
-            }
+        let Ok(body) = Bytes::from_request(request, state).await else {
+            let detail = "The body broke off or is badly framed.".to_owned();
+            return refuse(StatusCode::BAD_REQUEST, "body_broken", detail);
         };
         match serde_json::from_slice(&body) {
             Ok(value) => Ok(Self(value)),
