@@ -23,6 +23,8 @@ use clap::Subcommand;
 
 use crate::config::Config;
 use crate::config::Problems;
+use crate::edge::tls;
+use crate::keys;
 
 /// Where the file is looked for when nobody says.
 const FILES: [&str; 2] = ["gateway.toml", "/etc/portcullis/gateway.toml"];
@@ -63,7 +65,8 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    install_crypto();
+    tls::install_provider();
+    keys::install_provider();
     let arguments = Arguments::parse();
     let (mut output, mut errors) = (io::stdout(), io::stderr());
     match run(arguments, &mut output, &mut errors) {
@@ -109,13 +112,6 @@ fn run(
         Command::Token(token) => block_on(token::run(&Config::load(&file)?, token, output)),
         Command::Serve(serve) => serve::run(Config::load(&file)?, &serve, errors),
     }
-}
-
-/// Said aloud, because a crate that brought another provider along would otherwise decide which one
-/// signs, at the first token. Installing fails only where one is installed already.
-fn install_crypto() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
 fn find_file() -> Option<PathBuf> {

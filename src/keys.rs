@@ -34,6 +34,13 @@ use crate::vault::Vault;
 /// is published before it signs.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
+/// Says which provider signs and verifies, before anything asks: a crate that brought another one
+/// along would otherwise make the first token a panic.
+pub fn install_provider() {
+    // Fails only where one is installed already.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
 /// All keys of one moment, ready for use. Swapped whole.
 #[derive(Debug)]
 pub struct KeySet {

@@ -27,6 +27,13 @@ use tokio_rustls::server::TlsStream;
 use crate::config::CertificateFiles;
 use crate::edge::patience::Patient;
 
+/// Says which provider TLS uses, before anything asks: a crate that brought another one along would
+/// otherwise make rustls refuse to choose.
+pub fn install_provider() {
+    // Fails only where one is installed already.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
 /// TLS, ready for handshakes. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
