@@ -361,3 +361,39 @@ async fn an_app_cannot_set_the_gateways_cookie() {
         }
     }
 }
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_sub_path_does_not_open_what_its_route_guards() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.notes]
+        path = "/notes"
+        strip_prefix = true
+        upstream = "{}"
+        [routes.notes.paths."/notes/public"]
+        auth = "none"
+        "#,
+        app.url()
+    ));
+    let anonymous = gateway.anonymous();
+    anonymous.get("/notes/admin").await.expect(401);
+    app.assert_untouched();
+    anonymous.get("/notes/public/admin").await.expect(200);
+    let arrived = app.only();
+    assert_eq!(arrived.target, "/public/admin");
+    assert_eq!(arrived.header("x-forwarded-prefix"), "/notes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_any_alphabet_arrive_as_they_were_sent() {
+    let app = RawUpstream::start().await;
+    let gateway = Gateway::start(&open_route(&app.url()));
+    let mut raw = gateway.raw().await;
+    raw.send("GET /app HTTP/1.1\r\nHost: localhost\r\nCookie: a=\u{e9}; b=1\r\n\r\n")
+        .await;
+    let arrived = app.accept().await.message().await;
+    let cookie = arrived.headers.get("cookie").unwrap();
+    assert_eq!(cookie.as_bytes(), "a=\u{e9}; b=1".as_bytes());
+}

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use crate::harness::binary::Served;
 use crate::harness::caller::PASSWORD;
+use crate::harness::eventually;
 use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
+use crate::harness::upstream::RawUpstream;
 
 const ROUTE: &str = r#"
     [routes.app]
@@ -138,4 +140,30 @@ async fn no_secret_is_written_anywhere() {
         !written.contains("eyJ") && !written.contains("ptc_rt_"),
         "{written}"
     );
+}
+
+// SECURITY 58
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_leaves_its_line() {
+    let app = RawUpstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"",
+        app.url()
+    ));
+    let mut raw = gateway.raw().await;
+    raw.send("GET /app/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    let mut link = app.accept().await;
+    link.head().await;
+    drop(raw);
+    let line = eventually("the line of a client that went away", async || {
+        let lines = gateway.log_lines();
+        lines.into_iter().find(|line| line["path"] == "/app/slow")
+    })
+    .await;
+    assert_eq!(line["decision"], "client_gone");
+    assert_eq!(line["status"], 499);
+    assert_eq!(line["route"], "app");
+    // And the app is not kept busy for nobody.
+    link.assert_closed().await;
 }
