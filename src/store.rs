@@ -164,6 +164,18 @@ impl Handle {
     }
 }
 
+/// An account with what proves its owner.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The account.
+    pub user: User,
+    /// What its password is compared with.
+    pub password: PasswordHash,
+    /// Which password of the account that is, so that whatever was decided by it can be refused
+    /// once there is another. A stronger hash of the same password is no other.
+    pub password_version: u64,
+}
+
 /// What to change of an account; `None` leaves a thing as it is, `Some(None)` removes it.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
@@ -204,6 +216,8 @@ pub struct NewSession {
     pub user_agent: Option<String>,
     /// Hash of its first refresh token.
     pub refresh: TokenHash,
+    /// Which password was verified: see [`Credentials`].
+    pub password_version: u64,
 }
 
 /// A refresh token presented, with the successor derived from it.

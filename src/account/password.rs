@@ -53,19 +53,19 @@ pub async fn change(
         .store
         .credentials(&Handle::Id(signed_in.user))
         .await;
-    let (user, hash) = found
+    let found = found
         .map_err(|error| refuse(unavailable(&error)))?
         .ok_or_else(gone)?;
 
     let current = Password::new(changing.current_password);
-    let verdict = accounts.hasher.verify(current, Some(hash)).await;
+    let verdict = accounts.hasher.verify(current, Some(found.password)).await;
     if verdict.map_err(|_| refuse(busy()))? == Verdict::Differs {
         let detail = "The current password is wrong.";
         let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail);
         return Err(refuse(problem));
     }
     let new = Password::new(changing.new_password);
-    if let Some(why) = weakness(&new, &accounts.rules, &user.names()) {
+    if let Some(why) = weakness(&new, &accounts.rules, &found.user.names()) {
         return Err(refuse(bad_fields(vec![field("new_password", why)])));
     }
 
@@ -78,7 +78,7 @@ pub async fn change(
     let kept = signed_in.identity.claims().session;
     let ended = accounts
         .store
-        .change_password(user.id, hash, Some(kept), now)
+        .change_password(found.user.id, hash, Some(kept), now)
         .await
         .map_err(|error| match error {
             UserError::Unavailable(error) => refuse(unavailable(&error)),
@@ -87,7 +87,7 @@ pub async fn change(
             | UserError::EmailTaken
             | UserError::Nameless => gone(),
         })?;
-    tracing::info!(user.id = %user.id, sessions.ended = ended.len(), "the password was changed");
+    tracing::info!(user.id = %found.user.id, sessions.ended = ended.len(), "the password was changed");
     accounts.bury(ended, now);
     Ok(StatusCode::NO_CONTENT)
 }

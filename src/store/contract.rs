@@ -21,6 +21,7 @@ use crate::domain::UserId;
 use crate::domain::Username;
 use crate::store::CHANGES_KEPT;
 use crate::store::Change;
+use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::KeyPurpose;
 use crate::store::KeyState;
@@ -87,7 +88,13 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
         address: Ipv4Addr::LOCALHOST.into(),
         user_agent: Some("curl/8".to_owned()),
         refresh: hash(seed),
+        password_version: 1,
     }
+}
+
+async fn credentials(store: &Store, user: UserId) -> Credentials {
+    let found = store.credentials(&Handle::Id(user)).await;
+    found.unwrap().unwrap()
 }
 
 fn spend(session: SessionId, presented: u8, successor: u8, seconds: u64) -> Rotation {
@@ -124,14 +131,15 @@ async fn an_account_is_found_by_each_of_its_names() {
         Handle::parse("alice@example.COM").unwrap(),
         Handle::parse(&made.id.to_string()).unwrap(),
     ] {
-        let (user, hash) = store.credentials(&handle).await.unwrap().unwrap();
+        let found = store.credentials(&handle).await.unwrap().unwrap();
+        let user = found.user;
         assert_eq!(user.id, made.id);
         assert_eq!(user.username, Some(username("Alice")));
         assert_eq!(user.email, Some(email("Alice@Example.com")));
         assert_eq!(user.name.unwrap().as_str(), "Älice");
         assert_eq!(user.roles, [role("admin"), role("editor")]);
         assert_eq!(user.created_at, at(5));
-        assert_eq!(hash.as_str(), "$argon2id$one");
+        assert_eq!(found.password.as_str(), "$argon2id$one");
         assert!(store.user(&handle).await.unwrap().is_some());
     }
     for stranger in ["bob", "bob@example.com", &Uuid::nil().to_string()] {
@@ -417,9 +425,8 @@ async fn a_new_password_ends_the_other_sessions() {
         .await;
     assert_eq!(ended.unwrap(), [other]);
     assert_eq!(changes(&store).await, [Change::SessionEnded(other)]);
-    let handle = Handle::Id(alice.id);
-    let (user, stored) = store.credentials(&handle).await.unwrap().unwrap();
-    assert_eq!((user.version, &stored), (1, &new));
+    let stored = credentials(&store, alice.id).await;
+    assert_eq!((stored.user.version, &stored.password), (1, &new));
 
     let ended = store.change_password(alice.id, new, None, at(2)).await;
     assert_eq!(ended.unwrap(), [kept]);
@@ -436,22 +443,44 @@ async fn a_rehash_never_undoes_a_change_of_password() {
         .rehash_password(alice.id, &two, three.clone())
         .await
         .unwrap();
-    let (_, stored) = store
-        .credentials(&Handle::Id(alice.id))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(stored, one);
+    assert_eq!(credentials(&store, alice.id).await.password, one);
     store
         .rehash_password(alice.id, &one, two.clone())
         .await
         .unwrap();
-    let (_, stored) = store
-        .credentials(&Handle::Id(alice.id))
+    assert_eq!(credentials(&store, alice.id).await.password, two);
+}
+
+// SECURITY 24
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_its_password() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let [two, three] =
+        ["$argon2id$two", "$argon2id$three"].map(|phc| PasswordHash::new(phc.to_owned()));
+    let verified = credentials(&store, alice.id).await;
+    let sign_in = |seed| NewSession {
+        password_version: verified.password_version,
+        ..new_session(alice.id, seed)
+    };
+
+    // Another sign-in may have made a stronger hash of the same password meanwhile.
+    store
+        .rehash_password(alice.id, &verified.password, two)
         .await
-        .unwrap()
         .unwrap();
-    assert_eq!(stored, two);
+    assert!(store.open_session(sign_in(1)).await.unwrap());
+
+    store
+        .change_password(alice.id, three, None, at(1))
+        .await
+        .unwrap();
+    assert!(!store.open_session(sign_in(2)).await.unwrap());
+    let today = NewSession {
+        password_version: credentials(&store, alice.id).await.password_version,
+        ..new_session(alice.id, 3)
+    };
+    assert!(store.open_session(today).await.unwrap());
 }
 
 // SECURITY 24

@@ -17,6 +17,7 @@ use crate::domain::User;
 use crate::domain::UserId;
 use crate::domain::Username;
 use crate::store::Change;
+use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::NewUser;
 use crate::store::Store;
@@ -34,17 +35,17 @@ use crate::store::sqlite::uuid;
 use crate::vault::random;
 
 impl Store {
-    /// The account's sign-in record: the account and its hash.
-    pub async fn credentials(
-        &self,
-        handle: &Handle,
-    ) -> Result<Option<(User, PasswordHash)>, Unavailable> {
+    /// The account's sign-in record.
+    pub async fn credentials(&self, handle: &Handle) -> Result<Option<Credentials>, Unavailable> {
         let mut reader = self.reader.acquire().await?;
         let Some(row) = find(&mut reader, handle).await? else {
             return Ok(None);
         };
-        let hash = PasswordHash::new(row.try_get("password")?);
-        Ok(Some((user_from(&row)?, hash)))
+        Ok(Some(Credentials {
+            user: user_from(&row)?,
+            password: PasswordHash::new(row.try_get("password")?),
+            password_version: row.try_get::<i64, _>("password_version")?.cast_unsigned(),
+        }))
     }
 
     /// One account.
@@ -84,8 +85,8 @@ impl Store {
         claim_names(&mut transaction, &user).await?;
         sqlx::query(
             "INSERT INTO users (id, username, username_folded, email, email_folded, email_verified, \
-             name, roles, disabled, version, password, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             name, roles, disabled, version, password, password_version, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12)",
         )
         .bind(blob(user.id.uuid()))
         .bind(user.username.as_ref().map(Username::as_str))
@@ -193,11 +194,13 @@ impl Store {
         now: SystemTime,
     ) -> Result<Vec<SessionId>, UserError> {
         let mut transaction = self.write().await?;
-        let updated = sqlx::query("UPDATE users SET password = $2 WHERE id = $1")
-            .bind(blob(id.uuid()))
-            .bind(hash.as_str())
-            .execute(&mut *transaction)
-            .await?;
+        let updated = sqlx::query(
+            "UPDATE users SET password = $2, password_version = password_version + 1 WHERE id = $1",
+        )
+        .bind(blob(id.uuid()))
+        .bind(hash.as_str())
+        .execute(&mut *transaction)
+        .await?;
         if updated.rows_affected() == 0 {
             return Err(UserError::NotFound);
         }

@@ -1,18 +1,19 @@
 -- Times are milliseconds since the Unix epoch, ids the 16 bytes of a UUID.
 
 CREATE TABLE users (
-    id              BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
-    username        TEXT,
-    username_folded TEXT    UNIQUE,
-    email           TEXT,
-    email_folded    TEXT    UNIQUE,
-    email_verified  INTEGER NOT NULL,
-    name            TEXT,
-    roles           TEXT    NOT NULL, -- separated by commas, which no role holds
-    password        TEXT    NOT NULL, -- PHC string
-    disabled        INTEGER NOT NULL,
-    version         INTEGER NOT NULL,
-    created_at      INTEGER NOT NULL,
+    id               BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    username         TEXT,
+    username_folded  TEXT    UNIQUE,
+    email            TEXT,
+    email_folded     TEXT    UNIQUE,
+    email_verified   INTEGER NOT NULL,
+    name             TEXT,
+    roles            TEXT    NOT NULL, -- separated by commas, which no role holds
+    password         TEXT    NOT NULL, -- PHC string
+    password_version INTEGER NOT NULL, -- grows with every new password, and with no rehash
+    disabled         INTEGER NOT NULL,
+    version          INTEGER NOT NULL,
+    created_at       INTEGER NOT NULL,
     CHECK (username IS NOT NULL OR email IS NOT NULL)
 ) STRICT;
 
