@@ -250,6 +250,33 @@ pub enum Rotated {
     Reused,
 }
 
+/// A new password of the owner's own choice.
+#[derive(Clone, Debug)]
+pub struct PasswordChange {
+    /// Whose.
+    pub user: UserId,
+    /// In which session it is asked for; this one goes on.
+    pub session: SessionId,
+    /// Which password was verified: see [`Credentials`].
+    pub password_version: u64,
+    /// The new one.
+    pub password: PasswordHash,
+    /// Now.
+    pub now: SystemTime,
+}
+
+/// What became of a [`PasswordChange`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PasswordChanged {
+    /// It holds, and these other sessions are ended.
+    Done(Vec<SessionId>),
+    /// The password that was verified is not the current one any more. Nothing was changed.
+    Overtaken,
+    /// The session has ended or the account is disabled or gone. Nothing was changed.
+    SignedOut,
+}
+
 /// One row of the table of changes, to be felt by every gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {

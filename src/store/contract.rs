@@ -27,6 +27,8 @@ use crate::store::KeyPurpose;
 use crate::store::KeyState;
 use crate::store::NewSession;
 use crate::store::NewUser;
+use crate::store::PasswordChange;
+use crate::store::PasswordChanged;
 use crate::store::Rotated;
 use crate::store::Rotation;
 use crate::store::Store;
@@ -89,6 +91,17 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
         user_agent: Some("curl/8".to_owned()),
         refresh: hash(seed),
         password_version: 1,
+    }
+}
+
+/// A change of the password that everybody has from the start.
+fn new_password(user: UserId, session: SessionId) -> PasswordChange {
+    PasswordChange {
+        user,
+        session,
+        password_version: 1,
+        password: PasswordHash::new("$argon2id$new".to_owned()),
+        now: at(1),
     }
 }
 
@@ -345,7 +358,7 @@ async fn a_refused_change_changes_nothing() {
     let refused = store.delete_user(nobody, at(1)).await;
     assert!(matches!(refused, Err(UserError::NotFound)));
     let hash = PasswordHash::new("$x".to_owned());
-    let refused = store.change_password(nobody, hash, None, at(1)).await;
+    let refused = store.set_password(nobody, &hash, at(1)).await;
     assert!(matches!(refused, Err(UserError::NotFound)));
 }
 
@@ -420,16 +433,74 @@ async fn a_new_password_ends_the_other_sessions() {
     let other = open(&store, alice.id, 2).await;
     let new = PasswordHash::new("$argon2id$two".to_owned());
 
-    let ended = store
-        .change_password(alice.id, new.clone(), Some(kept), at(1))
-        .await;
-    assert_eq!(ended.unwrap(), [other]);
+    let change = PasswordChange {
+        password: new.clone(),
+        ..new_password(alice.id, kept)
+    };
+    let changed = store.change_password(change).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(vec![other]));
     assert_eq!(changes(&store).await, [Change::SessionEnded(other)]);
     let stored = credentials(&store, alice.id).await;
     assert_eq!((stored.user.version, &stored.password), (1, &new));
 
-    let ended = store.change_password(alice.id, new, None, at(2)).await;
+    let ended = store.set_password(alice.id, &new, at(2)).await;
     assert_eq!(ended.unwrap(), [kept]);
+}
+
+#[tokio::test]
+async fn of_two_changes_of_one_password_one_wins() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let session = open(&store, alice.id, 1).await;
+    let first = new_password(alice.id, session);
+    let second = PasswordChange {
+        password: PasswordHash::new("$argon2id$second".to_owned()),
+        ..first.clone()
+    };
+    let changed = store.change_password(first.clone()).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(Vec::new()));
+    let refused = store.change_password(second).await.unwrap();
+    assert_eq!(refused, PasswordChanged::Overtaken);
+    let stored = credentials(&store, alice.id).await;
+    assert_eq!(stored.password, first.password);
+}
+
+#[tokio::test]
+async fn only_a_living_session_changes_the_password() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let bob = store.create_user(named("bob"), at(0)).await.unwrap();
+    let ended = open(&store, alice.id, 1).await;
+    store.end_session(ended, at(1)).await.unwrap();
+    let alive = open(&store, alice.id, 2).await;
+    let expired = PasswordChange {
+        now: at(1000),
+        ..new_password(alice.id, alive)
+    };
+    for dead in [
+        new_password(alice.id, ended),
+        new_password(bob.id, alive),
+        expired,
+    ] {
+        let refused = store.change_password(dead).await.unwrap();
+        assert_eq!(refused, PasswordChanged::SignedOut);
+    }
+    assert_eq!(credentials(&store, alice.id).await.password_version, 1);
+
+    let in_time = PasswordChange {
+        now: at(999),
+        ..new_password(alice.id, alive)
+    };
+    let changed = store.change_password(in_time).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(Vec::new()));
+
+    let disabled = UserChange {
+        disabled: Some(true),
+        ..UserChange::default()
+    };
+    store.change_user(alice.id, disabled, at(1)).await.unwrap();
+    let refused = store.change_password(new_password(alice.id, alive)).await;
+    assert_eq!(refused.unwrap(), PasswordChanged::SignedOut);
 }
 
 #[tokio::test]
@@ -471,10 +542,7 @@ async fn a_sign_in_under_way_does_not_outlive_its_password() {
         .unwrap();
     assert!(store.open_session(sign_in(1)).await.unwrap());
 
-    store
-        .change_password(alice.id, three, None, at(1))
-        .await
-        .unwrap();
+    store.set_password(alice.id, &three, at(1)).await.unwrap();
     assert!(!store.open_session(sign_in(2)).await.unwrap());
     let today = NewSession {
         password_version: credentials(&store, alice.id).await.password_version,

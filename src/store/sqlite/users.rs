@@ -20,6 +20,8 @@ use crate::store::Change;
 use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::NewUser;
+use crate::store::PasswordChange;
+use crate::store::PasswordChanged;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::UserChange;
@@ -181,30 +183,56 @@ impl Store {
         Ok(())
     }
 
-    /// Sets a new password and ends every session but `keep`. Returns the ended ones.
+    /// Sets the owner's new password and ends every other session.
+    ///
+    /// Whoever has just been locked out, by the administrator or from another session, cannot take
+    /// the account back by a change that was under way.
+    pub async fn change_password(
+        &self,
+        change: PasswordChange,
+    ) -> Result<PasswordChanged, Unavailable> {
+        let mut transaction = self.write().await?;
+        let version: Option<i64> = sqlx::query_scalar(
+            "SELECT password_version FROM users JOIN sessions ON sessions.user_id = users.id \
+             WHERE users.id = $1 AND NOT disabled \
+             AND sessions.id = $2 AND ended_at IS NULL AND expires_at > $3",
+        )
+        .bind(blob(change.user.uuid()))
+        .bind(blob(change.session.uuid()))
+        .bind(millis(change.now))
+        .fetch_optional(&mut *transaction)
+        .await?;
+        match version {
+            None => return Ok(PasswordChanged::SignedOut),
+            Some(version) if version.cast_unsigned() != change.password_version => {
+                return Ok(PasswordChanged::Overtaken);
+            }
+            Some(_) => {}
+        }
+        replace_password(&mut transaction, change.user, &change.password).await?;
+        let kept = Some(change.session);
+        let ended = end_all(&mut transaction, change.user, kept, change.now).await?;
+        transaction.commit().await?;
+        Ok(PasswordChanged::Done(ended))
+    }
+
+    /// Sets a new password whatever the old one was, and ends every session: the administrator's
+    /// way. Returns the ended ones.
     ///
     /// # Errors
     ///
     /// Where there is no such account.
-    pub async fn change_password(
+    pub async fn set_password(
         &self,
         id: UserId,
-        hash: PasswordHash,
-        keep: Option<SessionId>,
+        password: &PasswordHash,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, UserError> {
         let mut transaction = self.write().await?;
-        let updated = sqlx::query(
-            "UPDATE users SET password = $2, password_version = password_version + 1 WHERE id = $1",
-        )
-        .bind(blob(id.uuid()))
-        .bind(hash.as_str())
-        .execute(&mut *transaction)
-        .await?;
-        if updated.rows_affected() == 0 {
+        if !replace_password(&mut transaction, id, password).await? {
             return Err(UserError::NotFound);
         }
-        let ended = end_all(&mut transaction, id, keep, now).await?;
+        let ended = end_all(&mut transaction, id, None, now).await?;
         transaction.commit().await?;
         Ok(ended)
     }
@@ -257,6 +285,22 @@ pub(super) fn user_from(row: &SqliteRow) -> Result<User, sqlx::Error> {
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),
         created_at: time(row, "created_at")?,
     })
+}
+
+/// `false` where there is no such account.
+async fn replace_password(
+    connection: &mut SqliteConnection,
+    id: UserId,
+    password: &PasswordHash,
+) -> Result<bool, sqlx::Error> {
+    let replaced = sqlx::query(
+        "UPDATE users SET password = $2, password_version = password_version + 1 WHERE id = $1",
+    )
+    .bind(blob(id.uuid()))
+    .bind(password.as_str())
+    .execute(connection)
+    .await?;
+    Ok(replaced.rows_affected() == 1)
 }
 
 /// Makes sure of the names a user is about to bear. The transaction holds the write lock, so what
