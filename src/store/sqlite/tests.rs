@@ -253,6 +253,23 @@ async fn a_dropped_future_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
+async fn pruning_searches_and_never_scans() {
+    let (store, _folder) = Store::for_test().await;
+    for statement in changes::PRUNING {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan = sqlx::query(explain).bind(0).fetch_all(&store.reader).await;
+        let steps: Vec<String> = plan
+            .unwrap()
+            .iter()
+            .map(|step| step.get("detail"))
+            .collect();
+        assert!(!steps.is_empty(), "{statement}");
+        let scans = steps.iter().any(|step| step.contains("SCAN"));
+        assert!(!scans, "{statement}: {steps:?}");
+    }
+}
+
+#[tokio::test]
 async fn errors_never_carry_values() {
     let (store, _folder) = Store::for_test().await;
     store

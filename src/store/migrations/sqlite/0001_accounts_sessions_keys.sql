@@ -41,6 +41,9 @@ CREATE TABLE sessions (
 ) STRICT;
 
 CREATE INDEX sessions_of_user ON sessions (user_id);
+-- What is pruned is found by these two.
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Append-only; AUTOINCREMENT, so that a position is never given to a second row even after the
 -- newest one was pruned.
@@ -51,6 +54,8 @@ CREATE TABLE changes (
     subject  BLOB    CHECK (length(subject) = 16),
     version  INTEGER
 ) STRICT;
+
+CREATE INDEX changes_by_time ON changes (at);
 
 CREATE TABLE signing_keys (
     kid        TEXT    NOT NULL PRIMARY KEY,
