@@ -24,6 +24,11 @@ impl Store {
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::query(sql).execute(&self.writer).await.unwrap();
     }
+
+    /// Fails every write from now on.
+    pub(crate) async fn refuse_writes(&self) {
+        self.writer.close().await;
+    }
 }
 
 fn named(name: &str) -> NewUser {
