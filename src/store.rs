@@ -64,6 +64,14 @@ pub enum OpenError {
         /// Who asked.
         caller: u32,
     },
+    /// Others may read the hashes in it, or change who is who.
+    #[error("{path} has mode {mode:04o}, so others can use it; make it 0600: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file or its folder cannot be made or opened.
     #[error("cannot open {path}: {source}")]
     Io {

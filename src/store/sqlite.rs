@@ -59,7 +59,10 @@ impl Store {
             create(path).map_err(failed)?;
         }
         match fs::metadata(path) {
-            Ok(file) => refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?,
+            Ok(file) => {
+                refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?;
+                refuse_exposed(path, file.mode() & 0o777)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(OpenError::Absent(path.to_owned()));
             }
@@ -129,6 +132,18 @@ fn refuse_foreign(path: &Path, owner: u32, caller: u32) -> Result<(), OpenError>
             path: path.to_owned(),
             owner,
             caller,
+        })
+    }
+}
+
+/// SECURITY 59. A group may read: whoever makes the backups, perhaps.
+fn refuse_exposed(path: &Path, mode: u32) -> Result<(), OpenError> {
+    if mode & 0o027 == 0 {
+        Ok(())
+    } else {
+        Err(OpenError::Exposed {
+            path: path.to_owned(),
+            mode,
         })
     }
 }

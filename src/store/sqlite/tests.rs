@@ -45,6 +45,29 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+// SECURITY 59
+#[tokio::test]
+async fn a_file_that_others_can_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    Store::open(&path, Open::Create).await.unwrap();
+    for mode in [0o604, 0o602, 0o644, 0o660, 0o620] {
+        set_mode(&path, mode);
+        for how in [Open::Create, Open::Existing] {
+            let refused = Store::open(&path, how).await.unwrap_err().to_string();
+            assert!(refused.contains("chmod 600"), "{mode:o}: {refused}");
+        }
+    }
+    for mode in [0o600, 0o640] {
+        set_mode(&path, mode);
+        assert!(Store::open(&path, Open::Existing).await.is_ok(), "{mode:o}");
+    }
+}
+
 // SECURITY 25
 #[tokio::test]
 async fn only_the_owner_may_read_the_file() {
@@ -114,6 +137,7 @@ async fn each_obstacle_is_told_apart() {
         "this is a letter, not a database, and long enough to be read as one",
     )
     .unwrap();
+    set_mode(&other, 0o600);
     let refused = Store::open(&other, Open::Existing).await;
     assert!(matches!(refused, Err(OpenError::Unusable { .. })));
 
