@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Extension;
-use axum::extract::Request;
 use axum::routing::MethodRouter;
 use axum::routing::get;
 use axum::routing::post;
@@ -26,27 +25,40 @@ use crate::problem::Problem;
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
     let named = OWN_ENDPOINTS.into_iter().filter_map(|name| {
-        let service: MethodRouter<Arc<Accounts>> = match name {
-            "register" => post(account::register::register),
-            "login" => post(account::login::login),
-            "refresh" => post(account::refresh::refresh),
-            "logout" => post(account::logout::logout),
-            "me" => get(account::me::me),
-            "password" => post(account::password::change),
+        let service = match name {
+            "register" => only("POST", post(account::register::register)),
+            "login" => only("POST", post(account::login::login)),
+            "refresh" => only("POST", post(account::refresh::refresh)),
+            "logout" => only("POST", post(account::logout::logout)),
+            "me" => only("GET, HEAD", get(account::me::me)),
+            "password" => only("POST", post(account::password::change)),
             _ => return None,
         };
         Some((name, service))
     });
     let mut router = Router::new();
     for (name, service) in named {
-        let service = service.fallback(method_not_allowed);
         router = router.route(&format!("{prefix}/{name}"), service);
     }
-    let jwks = get(account::jwks::jwks).fallback(method_not_allowed);
+    let jwks = only("GET, HEAD", get(account::jwks::jwks));
     router
         .route("/.well-known/jwks.json", jwks)
         .fallback(not_found)
         .with_state(accounts)
+}
+
+/// Refuses every other method than those that the service has.
+fn only(
+    allowed: &'static str,
+    service: MethodRouter<Arc<Accounts>>,
+) -> MethodRouter<Arc<Accounts>> {
+    let refuse = async move |method: Method, Extension(origin): Extension<Origin>| {
+        let detail = format!("This endpoint is served for {allowed}, not for {method}.");
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+            .with_header(header::ALLOW, HeaderValue::from_static(allowed));
+        Refusal::new(&origin, problem)
+    };
+    service.fallback(refuse)
 }
 
 async fn not_found(Extension(origin): Extension<Origin>) -> Refusal {
@@ -55,18 +67,4 @@ async fn not_found(Extension(origin): Extension<Origin>) -> Refusal {
         &origin,
         Problem::new(StatusCode::NOT_FOUND, "no_endpoint", detail),
     )
-}
-
-async fn method_not_allowed(
-    method: Method,
-    Extension(origin): Extension<Origin>,
-    request: Request,
-) -> Refusal {
-    let reads = ["/me", "/jwks.json"];
-    let reads = reads.iter().any(|end| request.uri().path().ends_with(end));
-    let allowed = if reads { "GET, HEAD" } else { "POST" };
-    let detail = format!("This endpoint is served for {allowed}, not for {method}.");
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        .with_header(header::ALLOW, HeaderValue::from_static(allowed));
-    Refusal::new(&origin, problem)
 }

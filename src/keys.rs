@@ -134,17 +134,17 @@ impl KeyRing {
             lines.each(|line| line.adopt(self, now));
             Ok(())
         });
-        KeySet::open(&lines.await?, &self.vault)
+        KeySet::open(&lines.await?, &self.vault, now)
     }
 
     /// The keys after somebody changed them. Whatever algorithm this process is configured for, it
-    /// leaves the choice of the one that started last alone.
+    /// leaves the choice of the one that started last alone. It only reads, unless keys are missing.
     ///
     /// # Errors
     ///
     /// As for [`KeyRing::load`].
     pub async fn reload(&self, now: SystemTime) -> Result<KeySet, KeyError> {
-        KeySet::open(&self.update(now, |_| Ok(())).await?, &self.vault)
+        KeySet::open(&self.update(now, |_| Ok(())).await?, &self.vault, now)
     }
 
     /// All keys, in the order of their age.
@@ -239,9 +239,9 @@ impl KeyRing {
 }
 
 impl KeySet {
-    fn open(lines: &Lines, vault: &Vault) -> Result<Self, KeyError> {
-        let access = open_line(&lines.access, vault)?;
-        let assertion = open_line(&lines.assertion, vault)?;
+    fn open(lines: &Lines, vault: &Vault, now: SystemTime) -> Result<Self, KeyError> {
+        let access = open_line(&lines.access, vault, now)?;
+        let assertion = open_line(&lines.assertion, vault, now)?;
         Ok(Self::assemble(&access, &assertion))
     }
 
@@ -264,10 +264,10 @@ struct OpenLine {
     all: Vec<Arc<KeyPair>>,
 }
 
-fn open_line(line: &Line, vault: &Vault) -> Result<OpenLine, KeyError> {
+fn open_line(line: &Line, vault: &Vault, now: SystemTime) -> Result<OpenLine, KeyError> {
     let current = Arc::new(open_key(&line.current, vault)?);
     let mut all = vec![Arc::clone(&current)];
-    for key in line.others() {
+    for key in line.others(now) {
         all.push(Arc::new(open_key(key, vault)?));
     }
     Ok(OpenLine { current, all })

@@ -33,6 +33,7 @@ pub mod vault;
 // Leaves.
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod domain;
 pub mod problem;
 pub mod telemetry;

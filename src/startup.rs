@@ -46,6 +46,8 @@ use crate::vault::Vault;
 
 /// How often counts and revocations that have lapsed are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often the store forgets what has lapsed.
+const PRUNE: Duration = Duration::from_secs(60 * 60);
 
 /// How the gateway is to be started, beside what the file says.
 #[derive(Debug, Default)]
@@ -238,6 +240,8 @@ impl Gateway {
             background.spawn(until(closed.clone(), serve));
         }
 
+        let prune = prune(assembly.store.clone(), assembly.clock.clone());
+        background.spawn(until(closed.clone(), prune));
         let (revocations, clock) = (Arc::clone(&assembly.revocations), assembly.clock.clone());
         let gates = assembly.gates(Handle::current());
         background.spawn(until(
@@ -320,6 +324,16 @@ async fn sweep(revocations: Arc<Revocations>, clock: Clock, quotas: Vec<Quota>) 
         for quota in &quotas {
             quota.sweep();
         }
+    }
+}
+
+/// Prunes the store: apart from everything else, because it takes as long as it takes.
+async fn prune(store: Store, clock: Clock) {
+    loop {
+        if let Err(error) = store.prune(clock.now()).await {
+            tracing::warn!(%error, "cannot prune the store; trying again in an hour");
+        }
+        tokio::time::sleep(PRUNE).await;
     }
 }
 

@@ -64,6 +64,14 @@ pub enum OpenError {
         /// Who asked.
         caller: u32,
     },
+    /// Others may read the hashes in it, or change who is who.
+    #[error("{path} has mode {mode:04o}, so others can use it; make it 0600: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file or its folder cannot be made or opened.
     #[error("cannot open {path}: {source}")]
     Io {
@@ -164,6 +172,18 @@ impl Handle {
     }
 }
 
+/// An account with what proves its owner.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The account.
+    pub user: User,
+    /// What its password is compared with.
+    pub password: PasswordHash,
+    /// Which password of the account that is, so that whatever was decided by it can be refused
+    /// once there is another. A stronger hash of the same password is no other.
+    pub password_version: u64,
+}
+
 /// What to change of an account; `None` leaves a thing as it is, `Some(None)` removes it.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
@@ -204,6 +224,8 @@ pub struct NewSession {
     pub user_agent: Option<String>,
     /// Hash of its first refresh token.
     pub refresh: TokenHash,
+    /// Which password was verified: see [`Credentials`].
+    pub password_version: u64,
 }
 
 /// A refresh token presented, with the successor derived from it.
@@ -234,6 +256,33 @@ pub enum Rotated {
     Dead,
     /// A spent token came back: the session is ended with this very transaction.
     Reused,
+}
+
+/// A new password of the owner's own choice.
+#[derive(Clone, Debug)]
+pub struct PasswordChange {
+    /// Whose.
+    pub user: UserId,
+    /// In which session it is asked for; this one goes on.
+    pub session: SessionId,
+    /// Which password was verified: see [`Credentials`].
+    pub password_version: u64,
+    /// The new one.
+    pub password: PasswordHash,
+    /// Now.
+    pub now: SystemTime,
+}
+
+/// What became of a [`PasswordChange`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PasswordChanged {
+    /// It holds, and these other sessions are ended.
+    Done(Vec<SessionId>),
+    /// The password that was verified is not the current one any more. Nothing was changed.
+    Overtaken,
+    /// The session has ended or the account is disabled or gone. Nothing was changed.
+    SignedOut,
 }
 
 /// One row of the table of changes, to be felt by every gateway.

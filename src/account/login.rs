@@ -31,6 +31,7 @@ use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::password::Verdict;
 use crate::problem::Problem;
+use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::NewSession;
 use crate::token::opaque::RefreshToken;
@@ -61,15 +62,16 @@ pub async fn login(
     let scopes = scopes(&accounts, logging_in.scope.as_deref()).map_err(refuse)?;
     let password = Password::new(logging_in.password);
 
-    let user = check_password(&accounts, handle.as_ref(), password)
+    let verified = check_password(&accounts, handle.as_ref(), password)
         .await
         .map_err(refuse)?;
-    let (session, refresh) = open_session(&accounts, &user, scopes, &origin, &headers)
+    let user = &verified.user;
+    let (session, refresh) = open_session(&accounts, &verified, scopes, &origin, &headers)
         .await
         .map_err(refuse)?;
     accounts.metrics.login("ok");
     tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
-    Ok(granted(&accounts, &user, &session, &refresh))
+    Ok(granted(&accounts, user, &session, &refresh))
 }
 
 /// Which account is meant. `None` where the name could not be anybody's: that is a wrong name like
@@ -109,7 +111,7 @@ async fn check_password(
     accounts: &Accounts,
     handle: Option<&Handle>,
     password: Password,
-) -> Result<User, Problem> {
+) -> Result<Credentials, Problem> {
     let found = match handle {
         Some(handle) => accounts.store.credentials(handle).await,
         None => Ok(None),
@@ -118,20 +120,21 @@ async fn check_password(
         accounts.metrics.login("unavailable");
         unavailable(&error)
     })?;
-    let (user, hash) = found.unzip();
-    let verdict = accounts.hasher.verify(password, hash.clone()).await;
+    let hash = found.as_ref().map(|found| found.password.clone());
+    let verdict = accounts.hasher.verify(password, hash).await;
     let verdict = verdict.map_err(|_| {
         accounts.metrics.login("busy");
         busy()
     })?;
-    match (verdict, user) {
-        (Verdict::Matches { rehash }, Some(user)) if !user.disabled => {
-            if let (Some(old), Some(new)) = (hash, rehash)
-                && let Err(error) = accounts.store.rehash_password(user.id, &old, new).await
-            {
-                tracing::warn!(%error, "a stronger hash could not be stored; the old one stays");
+    match (verdict, found) {
+        (Verdict::Matches { rehash }, Some(found)) if !found.user.disabled => {
+            if let Some(new) = rehash {
+                let (user, old) = (found.user.id, &found.password);
+                if let Err(error) = accounts.store.rehash_password(user, old, new).await {
+                    tracing::warn!(%error, "a stronger hash could not be stored; the old one stays");
+                }
             }
-            Ok(user)
+            Ok(found)
         }
         (Verdict::Matches { .. }, _) => {
             accounts.metrics.login("disabled");
@@ -159,7 +162,7 @@ pub(super) fn wrong_credentials() -> Problem {
 
 async fn open_session(
     accounts: &Accounts,
-    user: &User,
+    verified: &Credentials,
     scopes: Scopes,
     origin: &Origin,
     headers: &HeaderMap,
@@ -167,7 +170,7 @@ async fn open_session(
     let now = accounts.clock.now();
     let session = Session {
         id: Accounts::new_session_id(),
-        user: user.id,
+        user: verified.user.id,
         client: ClientId::first_party(),
         scopes,
         authenticated_at: now,
@@ -185,12 +188,19 @@ async fn open_session(
         address: session.address,
         user_agent: user_agent(headers),
         refresh: refresh.hash(),
+        password_version: verified.password_version,
     };
     match accounts.store.open_session(new).await {
         Ok(true) => Ok((session, refresh)),
-        // Disabled or deleted while the password was being checked.
-        Ok(false) => Err(wrong_credentials()),
-        Err(error) => Err(unavailable(&error)),
+        // Disabled, deleted or given another password while this one was being checked.
+        Ok(false) => {
+            accounts.metrics.login("overtaken");
+            Err(wrong_credentials())
+        }
+        Err(error) => {
+            accounts.metrics.login("unavailable");
+            Err(unavailable(&error))
+        }
     }
 }
 

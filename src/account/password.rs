@@ -23,7 +23,8 @@ use crate::password::Verdict;
 use crate::password::weakness;
 use crate::problem::Problem;
 use crate::store::Handle;
-use crate::store::UserError;
+use crate::store::PasswordChange;
+use crate::store::PasswordChanged;
 
 /// The old and the new one.
 #[derive(Debug, Deserialize)]
@@ -45,49 +46,53 @@ pub async fn change(
     Json(changing): Json<Changing>,
 ) -> Result<StatusCode, Refusal> {
     let refuse = |problem| Refusal::new(&origin, problem);
-    let gone = || {
-        let gone = Unauthenticated::Refused(Reason::AccountChanged);
-        Refusal::unauthenticated(&origin, gone)
+    let signed_out = || {
+        let ended = Unauthenticated::Refused(Reason::SessionEnded);
+        Refusal::unauthenticated(&origin, ended)
+    };
+    let wrong_password = || {
+        let detail = "The current password is wrong.";
+        refuse(Problem::new(
+            StatusCode::FORBIDDEN,
+            "wrong_password",
+            detail,
+        ))
     };
     let found = accounts
         .store
         .credentials(&Handle::Id(signed_in.user))
         .await;
-    let (user, hash) = found
+    let found = found
         .map_err(|error| refuse(unavailable(&error)))?
-        .ok_or_else(gone)?;
+        .ok_or_else(signed_out)?;
 
     let current = Password::new(changing.current_password);
-    let verdict = accounts.hasher.verify(current, Some(hash)).await;
+    let verdict = accounts.hasher.verify(current, Some(found.password)).await;
     if verdict.map_err(|_| refuse(busy()))? == Verdict::Differs {
-        let detail = "The current password is wrong.";
-        let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail);
-        return Err(refuse(problem));
+        return Err(wrong_password());
     }
     let new = Password::new(changing.new_password);
-    if let Some(why) = weakness(&new, &accounts.rules, &user.names()) {
+    if let Some(why) = weakness(&new, &accounts.rules, &found.user.names()) {
         return Err(refuse(bad_fields(vec![field("new_password", why)])));
     }
 
-    let hash = accounts
-        .hasher
-        .hash(new)
-        .await
-        .map_err(|_| refuse(busy()))?;
+    let password = accounts.hasher.hash(new).await;
     let now = accounts.clock.now();
-    let kept = signed_in.identity.claims().session;
-    let ended = accounts
-        .store
-        .change_password(user.id, hash, Some(kept), now)
-        .await
-        .map_err(|error| match error {
-            UserError::Unavailable(error) => refuse(unavailable(&error)),
-            UserError::NotFound
-            | UserError::UsernameTaken
-            | UserError::EmailTaken
-            | UserError::Nameless => gone(),
-        })?;
-    tracing::info!(user.id = %user.id, sessions.ended = ended.len(), "the password was changed");
-    accounts.bury(ended, now);
-    Ok(StatusCode::NO_CONTENT)
+    let change = PasswordChange {
+        user: found.user.id,
+        session: signed_in.identity.claims().session,
+        password_version: found.password_version,
+        password: password.map_err(|_| refuse(busy()))?,
+        now,
+    };
+    match accounts.store.change_password(change).await {
+        Ok(PasswordChanged::Done(ended)) => {
+            tracing::info!(user.id = %found.user.id, sessions.ended = ended.len(), "the password was changed");
+            accounts.bury(ended, now);
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Ok(PasswordChanged::Overtaken) => Err(wrong_password()),
+        Ok(PasswordChanged::SignedOut) => Err(signed_out()),
+        Err(error) => Err(refuse(unavailable(&error))),
+    }
 }

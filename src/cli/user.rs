@@ -179,10 +179,7 @@ pub(super) async fn run(
             let user = find(&opened, &user).await?;
             let hash = new_password(config, password_file, &user.names()).await?;
             let now = opened.clock.now();
-            let ended = opened
-                .store
-                .change_password(user.id, hash, None, now)
-                .await?;
+            let ended = opened.store.set_password(user.id, &hash, now).await?;
             let name = user.preferred_username();
             writeln!(
                 output,

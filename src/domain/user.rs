@@ -48,7 +48,8 @@ pub(crate) fn parse_hyphenated(text: &str) -> Option<Uuid> {
 /// ASCII letters, digits, `.`, `_` and `-`, starting with a letter or digit, 1 to 64 characters.
 /// The alphabet is small on purpose: it goes into headers that apps trust, and it leaves no room
 /// for look-alikes and invisible characters (SECURITY 16 and 32). It holds no `@`, so a username
-/// can never be another person's e-mail address, and no `:`, so it can never be `client:ID`.
+/// can never be another person's e-mail address, and no `:`, so it can never be `client:ID`. It is
+/// no UUID however spelt: apps are told the id of whoever has no name, and that is another person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Username(String);
 
@@ -60,13 +61,15 @@ impl Username {
             .bytes()
             .next()
             .is_some_and(|byte| byte.is_ascii_alphanumeric());
-        if starts_well && text.len() <= 64 && text.bytes().all(legal) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Malformed(
+        if !starts_well || text.len() > 64 || !text.bytes().all(legal) {
+            return Err(Malformed(
                 "a username has 1 to 64 ASCII letters, digits, '.', '_' or '-' and starts with a letter or digit",
-            ))
+            ));
         }
+        if Uuid::try_parse(text).is_ok() {
+            return Err(Malformed("a username cannot look like the id of a user"));
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// As it was written.
@@ -267,6 +270,29 @@ mod tests {
             &"a".repeat(65),
         ] {
             assert!(Username::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    // SECURITY 32
+    #[test]
+    fn usernames_are_nobodys_id() {
+        let id = UserId::new(Uuid::from_u128(0x0198_c0de_7000_8000_dead_beef_0000_0007));
+        let hyphenated = id.to_string();
+        let simple = id.uuid().as_simple().to_string();
+        for bad in [
+            &hyphenated,
+            &hyphenated.to_uppercase(),
+            &simple,
+            &simple.to_uppercase(),
+        ] {
+            assert!(Username::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in [
+            &simple[..31],
+            &format!("{simple}0"),
+            &format!("x{}", &simple[1..]),
+        ] {
+            assert!(Username::parse(good).is_ok(), "{good:?}");
         }
     }
 

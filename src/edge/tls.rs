@@ -4,8 +4,10 @@
 //! rustls offers, said aloud where it could be chosen otherwise (SECURITY 56).
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
 use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +52,16 @@ pub enum CertificateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Others may read the private key, or put another in its place.
+    #[error(
+        "{path} has mode {mode:04o}, so others can use it; a private key is for its owner, and perhaps for a group that reads it: chmod g-w,o= {path}"
+    )]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A file holds something else.
     #[error("{path} holds no {what} in PEM form")]
@@ -108,7 +120,7 @@ impl fmt::Debug for Tls {
 }
 
 fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
-    let chain = read(&files.cert)?;
+    let (chain, _) = read(&files.cert)?;
     let chain = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<Vec<_>, _>>()
         .ok()
@@ -117,7 +129,14 @@ fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
             path: files.cert.clone(),
             what: "certificate",
         })?;
-    let key = read(&files.key)?;
+    let (key, mode) = read(&files.key)?;
+    // SECURITY 59. A group that reads is the custom of `ssl-cert`.
+    if mode & 0o027 != 0 {
+        return Err(CertificateError::Exposed {
+            path: files.key.clone(),
+            mode,
+        });
+    }
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| CertificateError::NotPem {
         path: files.key.clone(),
         what: "private key",
@@ -132,8 +151,16 @@ fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
     Ok(Certificate { key: Arc::new(key) })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    fs::read(path).map_err(|source| CertificateError::Unreadable {
+/// What a file holds, and the permissions of that very file.
+fn read(path: &Path) -> Result<(Vec<u8>, u32), CertificateError> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let mode = file.metadata()?.permissions().mode() & 0o777;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok((content, mode))
+    };
+    read().map_err(|source| CertificateError::Unreadable {
         path: path.to_owned(),
         source,
     })

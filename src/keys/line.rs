@@ -43,8 +43,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// What is stored, without what has been retired for longer than any token lives. What is
-    /// missing is made.
+    /// What is stored. What is missing is made.
     pub(super) fn read(
         stored: &[StoredKey],
         purpose: KeyPurpose,
@@ -56,20 +55,17 @@ impl Line {
             stored.iter().filter(of_line).cloned()
         };
         let make = || ring.make(purpose, now);
-        let remembered = |key: &StoredKey| {
-            key.retired_at
-                .is_some_and(|retired| now < retired + CHANGES_KEPT)
-        };
         Self {
             current: in_state(KeyState::Current).next().unwrap_or_else(make),
             next: in_state(KeyState::Next).next().unwrap_or_else(make),
-            retired: in_state(KeyState::Retired).filter(remembered).collect(),
+            retired: in_state(KeyState::Retired).collect(),
         }
     }
 
     /// Brings the line nearer to the configured algorithm, without letting a key sign that
-    /// verifiers cannot know.
+    /// verifiers cannot know; and forgets what has lapsed.
     pub(super) fn adopt(&mut self, ring: &KeyRing, now: SystemTime) {
+        self.retired.retain(|key| !has_lapsed(key, now));
         if self.next.algorithm != ring.algorithm {
             self.next = ring.make(self.next.purpose, now);
         } else if self.current.algorithm != ring.algorithm && self.next_is_known(now) {
@@ -103,8 +99,9 @@ impl Line {
     }
 
     /// The keys that do not sign, but are published and verify.
-    pub(super) fn others(&self) -> impl Iterator<Item = &StoredKey> {
-        std::iter::once(&self.next).chain(&self.retired)
+    pub(super) fn others(&self, now: SystemTime) -> impl Iterator<Item = &StoredKey> {
+        let retired = self.retired.iter().filter(move |key| !has_lapsed(key, now));
+        std::iter::once(&self.next).chain(retired)
     }
 
     /// Makes the next key the current one; gives back the one that was.
@@ -127,4 +124,10 @@ impl Line {
         keys.extend(retired.map(|key| placed(key, KeyState::Retired)));
         keys
     }
+}
+
+/// Whether a key has been retired for longer than any token lives.
+fn has_lapsed(key: &StoredKey, now: SystemTime) -> bool {
+    key.retired_at
+        .is_none_or(|retired| retired + CHANGES_KEPT <= now)
 }

@@ -157,6 +157,7 @@ async fn rotation_overlaps() {
     assert!(just_before.verifying(before.access().kid()).is_some());
     let forgotten = ring.reload(later).await.unwrap();
     assert!(forgotten.verifying(before.access().kid()).is_none());
+    ring.load(later).await.unwrap();
     assert!(
         kids(&ring, KeyPurpose::Access, KeyState::Retired)
             .await
@@ -241,6 +242,19 @@ async fn another_algorithm_is_published_first_and_signs_later() {
     assert_eq!(signs.access().kid(), next);
     assert_eq!(signs.access().algorithm(), jsonwebtoken::Algorithm::EdDSA);
     assert!(signs.verifying(es256.access().kid()).is_some());
+}
+
+#[tokio::test]
+async fn reading_the_keys_again_writes_nothing() {
+    let (ring, _folder) = ring(Algorithm::Es256).await;
+    ring.load(at(0)).await.unwrap();
+    ring.rotate(true, at(0)).await.unwrap();
+    ring.store.refuse_writes().await;
+    for now in [at(0), at(1) + CHANGES_KEPT] {
+        assert!(ring.reload(now).await.is_ok(), "{now:?}");
+    }
+    let refused = ring.rotate(true, at(1)).await;
+    assert!(matches!(refused, Err(KeyError::Unavailable(_))));
 }
 
 #[tokio::test]

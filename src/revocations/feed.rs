@@ -52,12 +52,10 @@ impl Feed {
     ) {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut prune = tokio::time::interval(PRUNE_INTERVAL);
         let mut available = true;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = prune.tick() => self.prune().await,
                 _ = poll.tick() => {
                     let looked = self.catch_up(position).await;
                     match &looked {
@@ -95,19 +93,10 @@ impl Feed {
         }
         Ok(position)
     }
-
-    async fn prune(&self) {
-        let now = self.clock.now();
-        self.revocations.prune(now);
-        if let Err(error) = self.store.prune(now).await {
-            tracing::warn!(%error, "cannot prune the store; trying again in an hour");
-        }
-    }
 }
 
 /// How soon a change is felt: the contract promises a second between processes, 250 ms of it here.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -215,27 +204,5 @@ mod tests {
 
         shutdown.cancel();
         following.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn old_changes_are_forgotten() {
-        let (feed, _folder) = feed().await;
-        let user = alice(&feed).await;
-        change(&feed.store, &user, feed.clock.now()).await;
-        feed.load().await.unwrap();
-        feed.clock.advance(Duration::from_secs(24 * 60 * 60));
-        feed.prune().await;
-        assert!(feed.revocations.is_outdated(user.id, 1));
-        feed.clock.advance(Duration::from_secs(2 * 60 * 60));
-        feed.prune().await;
-        assert!(!feed.revocations.is_outdated(user.id, 1));
-        assert!(
-            feed.store
-                .changes_after(0)
-                .await
-                .unwrap()
-                .changes
-                .is_empty()
-        );
     }
 }

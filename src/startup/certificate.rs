@@ -1,7 +1,6 @@
 //! A development certificate, for the first minute: signed by an authority that is made for it
 //! alone and whose private key is never written anywhere.
 
-use std::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write as _;
@@ -25,6 +24,7 @@ use crate::config::CertificateFiles;
 use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::ListenerKind;
+use crate::disk;
 
 /// How long it is valid: some systems refuse more than 825 days.
 const VALID_DAYS: u64 = 800;
@@ -155,9 +155,7 @@ fn sign(names: &[String]) -> Result<(String, String, String), rcgen::Error> {
 
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let written = (|| -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        disk::make_folders(path, 0o755)?;
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
@@ -166,7 +164,8 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
             .mode(mode)
             .open(path)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        disk::sync_name(path)
     })();
     written.with_context(|| format!("cannot write {}", path.display()))
 }

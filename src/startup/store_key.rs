@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::io;
 use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -18,6 +17,7 @@ use secrecy::SecretString;
 
 use crate::config::Store;
 use crate::config::StoreKey;
+use crate::disk;
 use crate::vault::Vault;
 
 /// Reads the key, or makes one where neither key nor database is there yet. The path is returned
@@ -75,12 +75,7 @@ fn load(path: &Path) -> anyhow::Result<Vault> {
 
 /// Never over a file that is there: two first starts at once must not lose a key.
 fn write_new(path: &Path, key: &SecretString) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
+    disk::make_folders(path, 0o700)?;
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
@@ -89,5 +84,6 @@ fn write_new(path: &Path, key: &SecretString) -> io::Result<()> {
         .open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     writeln!(file, "{}", key.expose_secret())?;
-    file.sync_all()
+    file.sync_all()?;
+    disk::sync_name(path)
 }

@@ -21,11 +21,14 @@ use crate::domain::UserId;
 use crate::domain::Username;
 use crate::store::CHANGES_KEPT;
 use crate::store::Change;
+use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::KeyPurpose;
 use crate::store::KeyState;
 use crate::store::NewSession;
 use crate::store::NewUser;
+use crate::store::PasswordChange;
+use crate::store::PasswordChanged;
 use crate::store::Rotated;
 use crate::store::Rotation;
 use crate::store::Store;
@@ -87,7 +90,24 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
         address: Ipv4Addr::LOCALHOST.into(),
         user_agent: Some("curl/8".to_owned()),
         refresh: hash(seed),
+        password_version: 1,
     }
+}
+
+/// A change of the password that everybody has from the start.
+fn new_password(user: UserId, session: SessionId) -> PasswordChange {
+    PasswordChange {
+        user,
+        session,
+        password_version: 1,
+        password: PasswordHash::new("$argon2id$new".to_owned()),
+        now: at(1),
+    }
+}
+
+async fn credentials(store: &Store, user: UserId) -> Credentials {
+    let found = store.credentials(&Handle::Id(user)).await;
+    found.unwrap().unwrap()
 }
 
 fn spend(session: SessionId, presented: u8, successor: u8, seconds: u64) -> Rotation {
@@ -124,14 +144,15 @@ async fn an_account_is_found_by_each_of_its_names() {
         Handle::parse("alice@example.COM").unwrap(),
         Handle::parse(&made.id.to_string()).unwrap(),
     ] {
-        let (user, hash) = store.credentials(&handle).await.unwrap().unwrap();
+        let found = store.credentials(&handle).await.unwrap().unwrap();
+        let user = found.user;
         assert_eq!(user.id, made.id);
         assert_eq!(user.username, Some(username("Alice")));
         assert_eq!(user.email, Some(email("Alice@Example.com")));
         assert_eq!(user.name.unwrap().as_str(), "Älice");
         assert_eq!(user.roles, [role("admin"), role("editor")]);
         assert_eq!(user.created_at, at(5));
-        assert_eq!(hash.as_str(), "$argon2id$one");
+        assert_eq!(found.password.as_str(), "$argon2id$one");
         assert!(store.user(&handle).await.unwrap().is_some());
     }
     for stranger in ["bob", "bob@example.com", &Uuid::nil().to_string()] {
@@ -337,7 +358,7 @@ async fn a_refused_change_changes_nothing() {
     let refused = store.delete_user(nobody, at(1)).await;
     assert!(matches!(refused, Err(UserError::NotFound)));
     let hash = PasswordHash::new("$x".to_owned());
-    let refused = store.change_password(nobody, hash, None, at(1)).await;
+    let refused = store.set_password(nobody, &hash, at(1)).await;
     assert!(matches!(refused, Err(UserError::NotFound)));
 }
 
@@ -412,17 +433,74 @@ async fn a_new_password_ends_the_other_sessions() {
     let other = open(&store, alice.id, 2).await;
     let new = PasswordHash::new("$argon2id$two".to_owned());
 
-    let ended = store
-        .change_password(alice.id, new.clone(), Some(kept), at(1))
-        .await;
-    assert_eq!(ended.unwrap(), [other]);
+    let change = PasswordChange {
+        password: new.clone(),
+        ..new_password(alice.id, kept)
+    };
+    let changed = store.change_password(change).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(vec![other]));
     assert_eq!(changes(&store).await, [Change::SessionEnded(other)]);
-    let handle = Handle::Id(alice.id);
-    let (user, stored) = store.credentials(&handle).await.unwrap().unwrap();
-    assert_eq!((user.version, &stored), (1, &new));
+    let stored = credentials(&store, alice.id).await;
+    assert_eq!((stored.user.version, &stored.password), (1, &new));
 
-    let ended = store.change_password(alice.id, new, None, at(2)).await;
+    let ended = store.set_password(alice.id, &new, at(2)).await;
     assert_eq!(ended.unwrap(), [kept]);
+}
+
+#[tokio::test]
+async fn of_two_changes_of_one_password_one_wins() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let session = open(&store, alice.id, 1).await;
+    let first = new_password(alice.id, session);
+    let second = PasswordChange {
+        password: PasswordHash::new("$argon2id$second".to_owned()),
+        ..first.clone()
+    };
+    let changed = store.change_password(first.clone()).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(Vec::new()));
+    let refused = store.change_password(second).await.unwrap();
+    assert_eq!(refused, PasswordChanged::Overtaken);
+    let stored = credentials(&store, alice.id).await;
+    assert_eq!(stored.password, first.password);
+}
+
+#[tokio::test]
+async fn only_a_living_session_changes_the_password() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let bob = store.create_user(named("bob"), at(0)).await.unwrap();
+    let ended = open(&store, alice.id, 1).await;
+    store.end_session(ended, at(1)).await.unwrap();
+    let alive = open(&store, alice.id, 2).await;
+    let expired = PasswordChange {
+        now: at(1000),
+        ..new_password(alice.id, alive)
+    };
+    for dead in [
+        new_password(alice.id, ended),
+        new_password(bob.id, alive),
+        expired,
+    ] {
+        let refused = store.change_password(dead).await.unwrap();
+        assert_eq!(refused, PasswordChanged::SignedOut);
+    }
+    assert_eq!(credentials(&store, alice.id).await.password_version, 1);
+
+    let in_time = PasswordChange {
+        now: at(999),
+        ..new_password(alice.id, alive)
+    };
+    let changed = store.change_password(in_time).await.unwrap();
+    assert_eq!(changed, PasswordChanged::Done(Vec::new()));
+
+    let disabled = UserChange {
+        disabled: Some(true),
+        ..UserChange::default()
+    };
+    store.change_user(alice.id, disabled, at(1)).await.unwrap();
+    let refused = store.change_password(new_password(alice.id, alive)).await;
+    assert_eq!(refused.unwrap(), PasswordChanged::SignedOut);
 }
 
 #[tokio::test]
@@ -436,22 +514,41 @@ async fn a_rehash_never_undoes_a_change_of_password() {
         .rehash_password(alice.id, &two, three.clone())
         .await
         .unwrap();
-    let (_, stored) = store
-        .credentials(&Handle::Id(alice.id))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(stored, one);
+    assert_eq!(credentials(&store, alice.id).await.password, one);
     store
         .rehash_password(alice.id, &one, two.clone())
         .await
         .unwrap();
-    let (_, stored) = store
-        .credentials(&Handle::Id(alice.id))
+    assert_eq!(credentials(&store, alice.id).await.password, two);
+}
+
+// SECURITY 24
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_its_password() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let [two, three] =
+        ["$argon2id$two", "$argon2id$three"].map(|phc| PasswordHash::new(phc.to_owned()));
+    let verified = credentials(&store, alice.id).await;
+    let sign_in = |seed| NewSession {
+        password_version: verified.password_version,
+        ..new_session(alice.id, seed)
+    };
+
+    // Another sign-in may have made a stronger hash of the same password meanwhile.
+    store
+        .rehash_password(alice.id, &verified.password, two)
         .await
-        .unwrap()
         .unwrap();
-    assert_eq!(stored, two);
+    assert!(store.open_session(sign_in(1)).await.unwrap());
+
+    store.set_password(alice.id, &three, at(1)).await.unwrap();
+    assert!(!store.open_session(sign_in(2)).await.unwrap());
+    let today = NewSession {
+        password_version: credentials(&store, alice.id).await.password_version,
+        ..new_session(alice.id, 3)
+    };
+    assert!(store.open_session(today).await.unwrap());
 }
 
 // SECURITY 24

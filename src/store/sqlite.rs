@@ -12,10 +12,8 @@ mod users;
 
 use std::error::Error;
 use std::fs;
-use std::fs::DirBuilder;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -39,6 +37,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::sqlite::SqliteSynchronous;
 use uuid::Uuid;
 
+use crate::disk;
 use crate::store::Open;
 use crate::store::OpenError;
 use crate::store::Store;
@@ -59,7 +58,10 @@ impl Store {
             create(path).map_err(failed)?;
         }
         match fs::metadata(path) {
-            Ok(file) => refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?,
+            Ok(file) => {
+                refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?;
+                refuse_exposed(path, file.mode() & 0o777)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(OpenError::Absent(path.to_owned()));
             }
@@ -104,20 +106,16 @@ impl Store {
 /// Makes the file itself, because SQLite would make it readable to everybody; its companions
 /// (`-wal`, `-shm`) get the mode that it has.
 fn create(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
+    disk::make_folders(path, 0o700)?;
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path);
     match made {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+        Ok(_) => disk::sync_name(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -129,6 +127,18 @@ fn refuse_foreign(path: &Path, owner: u32, caller: u32) -> Result<(), OpenError>
             path: path.to_owned(),
             owner,
             caller,
+        })
+    }
+}
+
+/// SECURITY 59. A group may read: whoever makes the backups, perhaps.
+fn refuse_exposed(path: &Path, mode: u32) -> Result<(), OpenError> {
+    if mode & 0o027 == 0 {
+        Ok(())
+    } else {
+        Err(OpenError::Exposed {
+            path: path.to_owned(),
+            mode,
         })
     }
 }

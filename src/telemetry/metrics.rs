@@ -166,7 +166,7 @@ impl Metrics {
             .inc();
     }
 
-    /// A sign-in ended: `ok`, `bad_credentials`, `disabled`, `busy`, `unavailable`.
+    /// A sign-in ended: `ok`, `bad_credentials`, `disabled`, `overtaken`, `busy`, `unavailable`.
     pub fn login(&self, result: &'static str) {
         self.logins.get_or_create(&ResultLabels { result }).inc();
     }

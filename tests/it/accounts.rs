@@ -186,9 +186,11 @@ async fn own_endpoints_take_json_of_their_form_and_nothing_else() {
     post("/auth/register", "application/json; charset=utf-8", &fine)
         .await
         .expect(201);
-    let refused = Answer::of(caller.request(Method::DELETE, "/auth/me")).await;
-    assert_eq!(refused.header("allow"), "GET, HEAD");
-    refused.expect_problem(405, "method_not_allowed");
+    for path in ["/auth/me", "/.well-known/jwks.json"] {
+        let refused = Answer::of(caller.request(Method::DELETE, path)).await;
+        assert_eq!(refused.header("allow"), "GET, HEAD");
+        refused.expect_problem(405, "method_not_allowed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,11 @@
 //! Ends of every kind: what was promised is kept, and what is under way is finished.
 
+use std::time::Duration;
+
+use portcullis::store::CHANGES_KEPT;
+use portcullis::store::Change;
+use portcullis::store::Open;
+use portcullis::store::Store;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -173,4 +179,28 @@ async fn a_port_that_is_taken_is_said_clearly() {
             .contains(&format!("cannot listen on {address}")),
         "{output:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_starts_forgets_what_no_token_can_remember() {
+    let mut gateway = Gateway::start(ROUTE);
+    let alice = gateway.signed_in("alice").await;
+    alice.post("/auth/logout", &json!({})).await.expect(204);
+    let path = gateway.folder().path("data/portcullis.db");
+    let changes = async || {
+        let store = Store::open(&path, Open::Existing).await.unwrap();
+        let changes = store.changes_after(0).await.unwrap().changes;
+        let ended = |change: &_| matches!(change, (Change::SessionEnded(_), _));
+        changes.iter().any(ended)
+    };
+    assert!(changes().await);
+
+    gateway
+        .clock()
+        .advance(CHANGES_KEPT + Duration::from_secs(60));
+    gateway.restart();
+    eventually("the table of changes to be pruned", async || {
+        (!changes().await).then_some(())
+    })
+    .await;
 }

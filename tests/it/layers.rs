@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 14] = [
     &["revocations", "token"],
     &["keys"],
     &["store"],
-    &["limiter", "password", "vault", "body"],
+    &["limiter", "password", "vault", "body", "disk"],
     &["config"],
     &["domain"],
 ];

@@ -1,7 +1,14 @@
 //! Sessions: refreshed, ended, and dead the moment they are ended.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::Frame;
+use reqwest::RequestBuilder;
 use serde_json::json;
 
 use crate::harness::binary::portcullis;
@@ -112,6 +119,50 @@ async fn a_spent_refresh_token_is_not_forgiven_once_its_successor_was_used() {
         .expect_problem(401, "invalid_refresh_token");
     alice.get("/app").await.expect_problem(401, "invalid_token");
     app.assert_untouched();
+}
+
+/// A body of no bytes, of which nobody knows beforehand that it is empty.
+struct EmptyAfterAll;
+
+impl http_body::Body for EmptyAfterAll {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_needs_no_body_however_it_is_not_sent() {
+    let (gateway, _) = guarded().await;
+    for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
+        let logout = async |with: fn(RequestBuilder) -> RequestBuilder| {
+            let alice = gateway.signed_in("alice").await;
+            let caller = caller.with_token(alice.token());
+            let request = caller.request(reqwest::Method::POST, "/auth/logout");
+            Answer::of(with(request)).await
+        };
+        for empty in [
+            (|request| request) as fn(RequestBuilder) -> RequestBuilder,
+            |request| request.header("content-type", "application/json"),
+            |request| request.body(reqwest::Body::wrap(EmptyAfterAll)),
+        ] {
+            logout(empty).await.expect(204);
+        }
+        logout(|request| request.body("{}"))
+            .await
+            .expect_problem(415, "not_json");
+        logout(|request| request.json(&json!({ "everything": true })))
+            .await
+            .expect_problem(422, "unexpected_json");
+        logout(|request| request.json(&"x".repeat(17 * 1024)))
+            .await
+            .expect_problem(413, "body_broken");
+    }
 }
 
 // SECURITY 24

@@ -1,6 +1,8 @@
 //! Handshakes: which versions, which certificate, which protocol, and how long one may take.
 
 use std::fs;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::harness::binary::portcullis;
 use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
 use crate::harness::in_time;
@@ -74,11 +77,36 @@ fn certificate(folder: &Folder, file: &str, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     folder.write(&format!("certs/{file}.pem"), &made.cert.pem());
-    folder.write(
-        &format!("certs/{file}.key"),
-        &made.signing_key.serialize_pem(),
-    );
+    let key = format!("certs/{file}.key");
+    folder.write(&key, &made.signing_key.serialize_pem());
+    set_mode(folder, &key, 0o600);
     made.cert.pem().into_bytes()
+}
+
+fn set_mode(folder: &Folder, name: &str, mode: u32) {
+    fs::set_permissions(folder.path(name), Permissions::from_mode(mode)).unwrap();
+}
+
+// SECURITY 59
+#[test]
+fn a_private_key_that_others_can_use_is_refused() {
+    let folder = Folder::with(&format!(
+        "certificates = [{{ cert = 'certs/own.pem', key = 'certs/own.key' }}]\n{ROUTE}"
+    ));
+    certificate(&folder, "own", &["localhost"]);
+    for mode in [0o644, 0o604, 0o602, 0o660] {
+        set_mode(&folder, "certs/own.key", mode);
+        let wrong = portcullis(&folder, &["check"]).expect(2).stderr;
+        let mode = format!("mode 0{mode:o}");
+        assert!(wrong.contains(&mode) && wrong.contains("chmod"), "{wrong}");
+        portcullis(&folder, &["check", "--offline"]).expect(0);
+        let refused = portcullis(&folder, &["serve"]).expect(1).stderr;
+        assert!(refused.contains(&mode), "{refused}");
+    }
+    for mode in [0o400, 0o600, 0o640] {
+        set_mode(&folder, "certs/own.key", mode);
+        portcullis(&folder, &["check"]).expect(0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

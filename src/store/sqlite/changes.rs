@@ -49,10 +49,7 @@ impl Store {
                 .unwrap_or(SystemTime::UNIX_EPOCH),
         );
         let mut transaction = self.write().await?;
-        for statement in [
-            "DELETE FROM changes WHERE at < $1",
-            "DELETE FROM sessions WHERE ended_at < $1 OR expires_at < $1",
-        ] {
+        for statement in PRUNING {
             sqlx::query(statement)
                 .bind(horizon)
                 .execute(&mut *transaction)
@@ -99,6 +96,12 @@ fn change_from(row: &SqliteRow) -> Result<Change, sqlx::Error> {
         _ => Err(undecodable("kind", Malformed("an unknown change"))),
     }
 }
+
+/// Each finds its rows by an index: other writers wait while it runs.
+pub(super) const PRUNING: [&str; 2] = [
+    "DELETE FROM changes WHERE at < $1",
+    "DELETE FROM sessions WHERE ended_at < $1 OR expires_at < $1",
+];
 
 const SESSION_ENDED: &str = "session_ended";
 const USER_CHANGED: &str = "user_changed";

@@ -29,13 +29,15 @@ use crate::store::sqlite::users;
 use crate::store::sqlite::uuid;
 
 impl Store {
-    /// Opens a session; `false` where the account was disabled or deleted meanwhile.
+    /// Opens a session; `false` where the account was disabled or deleted or got another password
+    /// meanwhile: a sign-in under way must not outlive what ends all sessions.
     pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> {
         let mut transaction = self.write().await?;
         let opened = sqlx::query(
             "INSERT INTO sessions (id, user_id, client, scopes, authenticated_at, expires_at, \
              address, user_agent, refresh_current, last_seen_at) \
-             SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users WHERE id = $2 AND NOT disabled",
+             SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users \
+             WHERE id = $2 AND NOT disabled AND password_version = $10",
         )
         .bind(blob(new.id.uuid()))
         .bind(blob(new.user.uuid()))
@@ -46,6 +48,7 @@ impl Store {
         .bind(new.address.to_string())
         .bind(&new.user_agent)
         .bind(new.refresh.as_bytes().as_slice())
+        .bind(new.password_version.cast_signed())
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -24,6 +24,11 @@ impl Store {
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::query(sql).execute(&self.writer).await.unwrap();
     }
+
+    /// Fails every write from now on.
+    pub(crate) async fn refuse_writes(&self) {
+        self.writer.close().await;
+    }
 }
 
 fn named(name: &str) -> NewUser {
@@ -38,6 +43,29 @@ fn named(name: &str) -> NewUser {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+// SECURITY 59
+#[tokio::test]
+async fn a_file_that_others_can_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    Store::open(&path, Open::Create).await.unwrap();
+    for mode in [0o604, 0o602, 0o644, 0o660, 0o620] {
+        set_mode(&path, mode);
+        for how in [Open::Create, Open::Existing] {
+            let refused = Store::open(&path, how).await.unwrap_err().to_string();
+            assert!(refused.contains("chmod 600"), "{mode:o}: {refused}");
+        }
+    }
+    for mode in [0o600, 0o640] {
+        set_mode(&path, mode);
+        assert!(Store::open(&path, Open::Existing).await.is_ok(), "{mode:o}");
+    }
 }
 
 // SECURITY 25
@@ -109,6 +137,7 @@ async fn each_obstacle_is_told_apart() {
         "this is a letter, not a database, and long enough to be read as one",
     )
     .unwrap();
+    set_mode(&other, 0o600);
     let refused = Store::open(&other, Open::Existing).await;
     assert!(matches!(refused, Err(OpenError::Unusable { .. })));
 
@@ -250,6 +279,23 @@ async fn a_dropped_future_leaves_nothing_half_done() {
         .await
         .unwrap();
     assert_eq!(users, names);
+}
+
+#[tokio::test]
+async fn pruning_searches_and_never_scans() {
+    let (store, _folder) = Store::for_test().await;
+    for statement in changes::PRUNING {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan = sqlx::query(explain).bind(0).fetch_all(&store.reader).await;
+        let steps: Vec<String> = plan
+            .unwrap()
+            .iter()
+            .map(|step| step.get("detail"))
+            .collect();
+        assert!(!steps.is_empty(), "{statement}");
+        let scans = steps.iter().any(|step| step.contains("SCAN"));
+        assert!(!scans, "{statement}: {steps:?}");
+    }
 }
 
 #[tokio::test]

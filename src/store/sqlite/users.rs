@@ -17,8 +17,11 @@ use crate::domain::User;
 use crate::domain::UserId;
 use crate::domain::Username;
 use crate::store::Change;
+use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::NewUser;
+use crate::store::PasswordChange;
+use crate::store::PasswordChanged;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::UserChange;
@@ -34,17 +37,17 @@ use crate::store::sqlite::uuid;
 use crate::vault::random;
 
 impl Store {
-    /// The account's sign-in record: the account and its hash.
-    pub async fn credentials(
-        &self,
-        handle: &Handle,
-    ) -> Result<Option<(User, PasswordHash)>, Unavailable> {
+    /// The account's sign-in record.
+    pub async fn credentials(&self, handle: &Handle) -> Result<Option<Credentials>, Unavailable> {
         let mut reader = self.reader.acquire().await?;
         let Some(row) = find(&mut reader, handle).await? else {
             return Ok(None);
         };
-        let hash = PasswordHash::new(row.try_get("password")?);
-        Ok(Some((user_from(&row)?, hash)))
+        Ok(Some(Credentials {
+            user: user_from(&row)?,
+            password: PasswordHash::new(row.try_get("password")?),
+            password_version: row.try_get::<i64, _>("password_version")?.cast_unsigned(),
+        }))
     }
 
     /// One account.
@@ -84,8 +87,8 @@ impl Store {
         claim_names(&mut transaction, &user).await?;
         sqlx::query(
             "INSERT INTO users (id, username, username_folded, email, email_folded, email_verified, \
-             name, roles, disabled, version, password, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             name, roles, disabled, version, password, password_version, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12)",
         )
         .bind(blob(user.id.uuid()))
         .bind(user.username.as_ref().map(Username::as_str))
@@ -180,28 +183,56 @@ impl Store {
         Ok(())
     }
 
-    /// Sets a new password and ends every session but `keep`. Returns the ended ones.
+    /// Sets the owner's new password and ends every other session.
+    ///
+    /// Whoever has just been locked out, by the administrator or from another session, cannot take
+    /// the account back by a change that was under way.
+    pub async fn change_password(
+        &self,
+        change: PasswordChange,
+    ) -> Result<PasswordChanged, Unavailable> {
+        let mut transaction = self.write().await?;
+        let version: Option<i64> = sqlx::query_scalar(
+            "SELECT password_version FROM users JOIN sessions ON sessions.user_id = users.id \
+             WHERE users.id = $1 AND NOT disabled \
+             AND sessions.id = $2 AND ended_at IS NULL AND expires_at > $3",
+        )
+        .bind(blob(change.user.uuid()))
+        .bind(blob(change.session.uuid()))
+        .bind(millis(change.now))
+        .fetch_optional(&mut *transaction)
+        .await?;
+        match version {
+            None => return Ok(PasswordChanged::SignedOut),
+            Some(version) if version.cast_unsigned() != change.password_version => {
+                return Ok(PasswordChanged::Overtaken);
+            }
+            Some(_) => {}
+        }
+        replace_password(&mut transaction, change.user, &change.password).await?;
+        let kept = Some(change.session);
+        let ended = end_all(&mut transaction, change.user, kept, change.now).await?;
+        transaction.commit().await?;
+        Ok(PasswordChanged::Done(ended))
+    }
+
+    /// Sets a new password whatever the old one was, and ends every session: the administrator's
+    /// way. Returns the ended ones.
     ///
     /// # Errors
     ///
     /// Where there is no such account.
-    pub async fn change_password(
+    pub async fn set_password(
         &self,
         id: UserId,
-        hash: PasswordHash,
-        keep: Option<SessionId>,
+        password: &PasswordHash,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, UserError> {
         let mut transaction = self.write().await?;
-        let updated = sqlx::query("UPDATE users SET password = $2 WHERE id = $1")
-            .bind(blob(id.uuid()))
-            .bind(hash.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        if updated.rows_affected() == 0 {
+        if !replace_password(&mut transaction, id, password).await? {
             return Err(UserError::NotFound);
         }
-        let ended = end_all(&mut transaction, id, keep, now).await?;
+        let ended = end_all(&mut transaction, id, None, now).await?;
         transaction.commit().await?;
         Ok(ended)
     }
@@ -254,6 +285,22 @@ pub(super) fn user_from(row: &SqliteRow) -> Result<User, sqlx::Error> {
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),
         created_at: time(row, "created_at")?,
     })
+}
+
+/// `false` where there is no such account.
+async fn replace_password(
+    connection: &mut SqliteConnection,
+    id: UserId,
+    password: &PasswordHash,
+) -> Result<bool, sqlx::Error> {
+    let replaced = sqlx::query(
+        "UPDATE users SET password = $2, password_version = password_version + 1 WHERE id = $1",
+    )
+    .bind(blob(id.uuid()))
+    .bind(password.as_str())
+    .execute(connection)
+    .await?;
+    Ok(replaced.rows_affected() == 1)
 }
 
 /// Makes sure of the names a user is about to bear. The transaction holds the write lock, so what

@@ -1,18 +1,19 @@
 -- Times are milliseconds since the Unix epoch, ids the 16 bytes of a UUID.
 
 CREATE TABLE users (
-    id              BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
-    username        TEXT,
-    username_folded TEXT    UNIQUE,
-    email           TEXT,
-    email_folded    TEXT    UNIQUE,
-    email_verified  INTEGER NOT NULL,
-    name            TEXT,
-    roles           TEXT    NOT NULL, -- separated by commas, which no role holds
-    password        TEXT    NOT NULL, -- PHC string
-    disabled        INTEGER NOT NULL,
-    version         INTEGER NOT NULL,
-    created_at      INTEGER NOT NULL,
+    id               BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    username         TEXT,
+    username_folded  TEXT    UNIQUE,
+    email            TEXT,
+    email_folded     TEXT    UNIQUE,
+    email_verified   INTEGER NOT NULL,
+    name             TEXT,
+    roles            TEXT    NOT NULL, -- separated by commas, which no role holds
+    password         TEXT    NOT NULL, -- PHC string
+    password_version INTEGER NOT NULL, -- grows with every new password, and with no rehash
+    disabled         INTEGER NOT NULL,
+    version          INTEGER NOT NULL,
+    created_at       INTEGER NOT NULL,
     CHECK (username IS NOT NULL OR email IS NOT NULL)
 ) STRICT;
 
@@ -40,6 +41,9 @@ CREATE TABLE sessions (
 ) STRICT;
 
 CREATE INDEX sessions_of_user ON sessions (user_id);
+-- What is pruned is found by these two.
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Append-only; AUTOINCREMENT, so that a position is never given to a second row even after the
 -- newest one was pruned.
@@ -50,6 +54,8 @@ CREATE TABLE changes (
     subject  BLOB    CHECK (length(subject) = 16),
     version  INTEGER
 ) STRICT;
+
+CREATE INDEX changes_by_time ON changes (at);
 
 CREATE TABLE signing_keys (
     kid        TEXT    NOT NULL PRIMARY KEY,
