@@ -10,7 +10,6 @@ mod contract;
 mod sqlite;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -18,13 +17,11 @@ use std::time::SystemTime;
 use sqlx::SqlitePool;
 
 use crate::config::Algorithm;
-use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::Malformed;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
-use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
@@ -206,20 +203,8 @@ pub struct UserChange {
 /// A session to open.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// Its id, a UUIDv7.
-    pub id: SessionId,
-    /// Whose.
-    pub user: UserId,
-    /// Through which client.
-    pub client: ClientId,
-    /// What its tokens may hold.
-    pub scopes: Scopes,
-    /// When the user proved who they are.
-    pub authenticated_at: SystemTime,
-    /// No refresh after this.
-    pub expires_at: SystemTime,
-    /// From where.
-    pub address: IpAddr,
+    /// The session itself.
+    pub session: Session,
     /// The `User-Agent`, cut to 256 characters.
     pub user_agent: Option<String>,
     /// Hash of its first refresh token.

@@ -179,13 +179,7 @@ async fn open_session(
     };
     let refresh = RefreshToken::first(&accounts.vault, session.id);
     let new = NewSession {
-        id: session.id,
-        user: session.user,
-        client: session.client.clone(),
-        scopes: session.scopes.clone(),
-        authenticated_at: session.authenticated_at,
-        expires_at: session.expires_at,
-        address: session.address,
+        session: session.clone(),
         user_agent: user_agent(headers),
         refresh: refresh.hash(),
         password_version: verified.password_version,

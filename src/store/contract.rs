@@ -14,6 +14,7 @@ use crate::domain::EmailAddress;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
 use crate::domain::Scopes;
+use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
 use crate::domain::User;
@@ -74,20 +75,22 @@ async fn alice(store: &Store) -> User {
 
 async fn open(store: &Store, user: UserId, seed: u8) -> SessionId {
     let session = new_session(user, seed);
-    let id = session.id;
+    let id = session.session.id;
     assert!(store.open_session(session).await.unwrap());
     id
 }
 
 fn new_session(user: UserId, seed: u8) -> NewSession {
     NewSession {
-        id: SessionId::new(Uuid::now_v7()),
-        user,
-        client: ClientId::first_party(),
-        scopes: Scopes::parse("notes:read profile").unwrap(),
-        authenticated_at: at(0),
-        expires_at: at(1000),
-        address: Ipv4Addr::LOCALHOST.into(),
+        session: Session {
+            id: SessionId::new(Uuid::now_v7()),
+            user,
+            client: ClientId::first_party(),
+            scopes: Scopes::parse("notes:read profile").unwrap(),
+            authenticated_at: at(0),
+            expires_at: at(1000),
+            address: Ipv4Addr::LOCALHOST.into(),
+        },
         user_agent: Some("curl/8".to_owned()),
         refresh: hash(seed),
         password_version: 1,
@@ -724,11 +727,9 @@ async fn pruning_forgets_what_no_token_can_remember() {
     store.prune(at(2) + CHANGES_KEPT).await.unwrap();
     assert!(changes(&store).await.is_empty());
 
-    let later = NewSession {
-        expires_at: at(1_000_000),
-        ..new_session(alice.id, 3)
-    };
-    let session = later.id;
+    let mut later = new_session(alice.id, 3);
+    later.session.expires_at = at(1_000_000);
+    let session = later.session.id;
     assert!(store.open_session(later).await.unwrap());
     store.end_session(session, at(200_000)).await.unwrap();
     let after = store.changes_after(before).await.unwrap();
