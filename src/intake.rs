@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
 pub use json::Json;
+pub use json::JsonOrNothing;
 pub use refusal::Refusal;
 
 /// Where a request for one of our own endpoints came from.

@@ -46,8 +46,11 @@ pub(super) fn run(
             ..Options::default()
         };
         let gateway = Gateway::bind(config, options).await?;
-        // A terminal that is gone is no reason not to serve.
-        let _ = greet(&gateway, terminal);
+        // In one piece, so that nobody reads half of it; a terminal that is gone is no reason not
+        // to serve.
+        let mut greeting = Vec::new();
+        greet(&gateway, &mut greeting)?;
+        let _ = terminal.write_all(&greeting);
         let shutdown = CancellationToken::new();
         on_signal(&shutdown)?;
         gateway.run(shutdown).await

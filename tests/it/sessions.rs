@@ -161,7 +161,7 @@ async fn a_logout_needs_no_body_however_it_is_not_sent() {
             .expect_problem(422, "unexpected_json");
         logout(|request| request.json(&"x".repeat(17 * 1024)))
             .await
-            .expect_problem(413, "body_broken");
+            .expect_problem(413, "body_too_large");
     }
 }
 
