@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::StatusCode;
-use uuid::Uuid;
 
 use crate::authenticate::Judge;
 use crate::clock::Clock;
@@ -68,11 +67,6 @@ impl Accounts {
         for session in sessions {
             self.revocations.apply(Change::SessionEnded(session), now);
         }
-    }
-
-    /// A fresh id whose order is the order of time (RFC 9562 §5.7).
-    fn new_session_id() -> SessionId {
-        SessionId::new(Uuid::now_v7())
     }
 }
 

@@ -141,19 +141,15 @@ impl Unauthenticated {
 }
 
 /// Why a credential is not good: for log and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Another scheme than `Bearer`, or not one token.
-    #[error("malformed_credential")]
     Malformed,
     /// The token itself.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
+    Invalid(Invalid),
     /// Its session was ended: logout, password change, disabled account.
-    #[error("session_ended")]
     SessionEnded,
     /// The account has changed since: refresh to get a token that says how it is now.
-    #[error("account_changed")]
     AccountChanged,
 }
 

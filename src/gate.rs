@@ -105,6 +105,12 @@ pub struct Explained {
     pub outcome: Result<Option<(http::Uri, HeaderMap)>, Rejection>,
 }
 
+/// The other side of a cross-origin request.
+struct Reader<'a> {
+    cors: &'a CorsPolicy,
+    origin: Option<HeaderValue>,
+}
+
 /// Where a request goes.
 enum Destination<'a> {
     Own(Endpoint),
@@ -134,7 +140,7 @@ impl Gate {
         };
         self.count_dropped(&inbound);
         let mut record = Box::new(Record::of(&self.scribe, &inbound));
-        let origin = inbound.headers().get(http::header::ORIGIN).cloned();
+        let reader = self.reader(&inbound);
         let mut spent = Spent::default();
         let handled = {
             let handling = pin!(self.handle(inbound, &mut record.trail, &mut spent));
@@ -145,8 +151,8 @@ impl Gate {
             Err(Rejection::Panicked)
         });
         match handled {
-            Ok(response) => self.finish(record, &spent, response, origin.as_ref()),
-            Err(rejection) => self.refuse(record, &rejection, origin.as_ref()),
+            Ok(response) => self.finish(record, &spent, response, reader),
+            Err(rejection) => self.refuse(record, &rejection, reader),
         }
     }
 
@@ -227,7 +233,7 @@ impl Gate {
             trail.own = true;
             return match (&self.own_cors, preflight) {
                 (Some(cors), Some((origin, _))) if cors.admits(origin) => {
-                    let methods = HeaderValue::from_static("GET, POST, DELETE");
+                    let methods = HeaderValue::from_static("GET, POST");
                     Ok(Destination::Preflight(methods))
                 }
                 _ => Ok(Destination::Own(endpoint)),
@@ -252,16 +258,31 @@ impl Gate {
         Ok(Destination::Upstream(route))
     }
 
+    /// Who asks from another origin, and what is said to that. Known before anything is decided, so
+    /// that a refusal can be read as well as an answer.
+    fn reader(&self, inbound: &Inbound) -> Option<Reader<'_>> {
+        let origin = inbound.headers().get(http::header::ORIGIN).cloned();
+        let (path, method) = (inbound.path(), inbound.method());
+        if self.own_paths.find(path, method).is_some() {
+            let cors = self.own_cors.as_deref()?;
+            return Some(Reader { cors, origin });
+        }
+        let wanted = cors::asked(method, inbound.headers()).map(|(_, wanted)| wanted);
+        let method = wanted.as_ref().unwrap_or(method);
+        let cors = self.routes.cors(inbound.host(), path, method)?;
+        Some(Reader { cors, origin })
+    }
+
     fn refuse(
         &self,
         record: Box<Record>,
         rejection: &Rejection,
-        origin: Option<&HeaderValue>,
+        reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
-        let response = rejection
-            .problem()
-            .into_response(record.request_id().as_str());
-        self.conclude(record, rejection.decision(), response, origin)
+        let problem = rejection.problem();
+        let decision = rejection.decision(&problem);
+        let response = problem.into_response(record.request_id().as_str());
+        self.conclude(record, decision, response, reader)
     }
 
     fn finish(
@@ -269,7 +290,7 @@ impl Gate {
         record: Box<Record>,
         spent: &Spent,
         mut response: Response<AnswerBody>,
-        origin: Option<&HeaderValue>,
+        reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
         let trail = &record.trail;
         let verdict = if trail.preflight {
@@ -294,7 +315,7 @@ impl Gate {
             verdict,
             reason: "",
         };
-        self.conclude(record, decision, response, origin)
+        self.conclude(record, decision, response, reader)
     }
 
     /// What every answer carries.
@@ -303,18 +324,12 @@ impl Gate {
         mut record: Box<Record>,
         decision: Decision,
         mut response: Response<AnswerBody>,
-        origin: Option<&HeaderValue>,
+        reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, record.request_id().value().clone());
-        let trail = &record.trail;
-        let cors = match &trail.route {
-            Some(route) => route.cors(),
-            None if trail.own => self.own_cors.as_deref(),
-            None => None,
-        };
-        if let Some(cors) = cors {
-            cors.apply(origin, headers);
+        if let Some(Reader { cors, origin }) = reader {
+            cors.apply(origin.as_ref(), headers);
         }
         record.conclude(decision, response.status());
         response.map(|body| body.recorded(record))
@@ -327,8 +342,8 @@ impl Gate {
             ("forwarding", dropped.forwarding),
             ("name", dropped.unusual),
         ] {
-            for _ in 0..count {
-                self.metrics.header_dropped(reason);
+            if count > 0 {
+                self.metrics.headers_dropped(reason, count);
             }
         }
     }

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -33,9 +34,9 @@ use crate::body::RequestBody;
 use crate::body::ResponseBody;
 use crate::config;
 
-/// How long an idle connection is kept. Shorter than what servers commonly allow (gunicorn's 2 s
-/// apart), because reusing one that the server is just closing costs a retry.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
+/// Apache 5 s), because a request that meets a connection just being closed is lost.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// Header block of a response: more is not an answer but a leak.
 const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -69,6 +70,7 @@ struct Inner {
     idle: RefCell<VecDeque<Idle>>,
     slots: Arc<Semaphore>,
     waiting: Cell<usize>,
+    reachable: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Upstream {
             inner: Rc::new(Inner {
                 slots: Arc::new(Semaphore::new(config.connections)),
                 waiting: Cell::new(0),
+                reachable: Cell::new(true),
                 config,
                 idle: RefCell::default(),
             }),
@@ -113,7 +116,7 @@ impl Upstream {
     }
 
     /// Sends one request and waits for the response's header. A connection that turns out to be
-    /// closed before a byte was sent is replaced once; nothing that may have been sent is repeated.
+    /// closed before a byte was sent is replaced; nothing that may have been sent is repeated.
     ///
     /// # Errors
     ///
@@ -227,13 +230,9 @@ impl Upstream {
         let authority = &config.authority;
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(80);
-        let stream = timeout(config.connect_timeout, TcpStream::connect((host, port)))
-            .await
-            .map_err(|_| UpstreamError::Unreachable)?
-            .map_err(|error| {
-                tracing::warn!(upstream.name = %config.name, %error, "cannot connect to the upstream");
-                UpstreamError::Unreachable
-            })?;
+        let connecting = timeout(config.connect_timeout, TcpStream::connect((host, port)));
+        let stream = connecting.await.unwrap_or_else(|late| Err(late.into()));
+        let stream = self.note_reached(stream)?;
         // Without it small writes wait for acknowledgements; failing to set it only costs time.
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
@@ -251,6 +250,22 @@ impl Upstream {
             sender,
             _task: AbortOnDropHandle::new(task),
         })
+    }
+
+    /// Logs when an upstream is lost and when it is back, not each request that meets it.
+    fn note_reached(&self, stream: io::Result<TcpStream>) -> Result<TcpStream, UpstreamError> {
+        let name = &self.inner.config.name;
+        let was_reachable = self.inner.reachable.replace(stream.is_ok());
+        match &stream {
+            Ok(_) if !was_reachable => {
+                tracing::info!(upstream.name = %name, "the upstream can be reached again");
+            }
+            Err(error) if was_reachable => {
+                tracing::warn!(upstream.name = %name, %error, "cannot connect to the upstream");
+            }
+            Ok(_) | Err(_) => {}
+        }
+        stream.map_err(|_| UpstreamError::Unreachable)
     }
 
     fn keep(&self, open: Open) {

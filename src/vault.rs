@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::SystemTime;
 
 use aws_lc_rs::aead;
 use aws_lc_rs::hkdf;
@@ -14,6 +15,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use uuid::Builder;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// The keys derived from the store's key.
@@ -121,6 +124,16 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the system's source of randomness works");
     bytes
+}
+
+/// A fresh UUIDv7, whose order is the order of time (RFC 9562 §5.7): `uuid` itself would ask the
+/// system for both.
+pub(crate) fn fresh_id(now: SystemTime) -> Uuid {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Builder::from_unix_timestamp_millis(millis, &random()).into_uuid()
 }
 
 #[expect(

@@ -24,6 +24,7 @@ use crate::domain::EmailAddress;
 use crate::domain::Password;
 use crate::domain::Scopes;
 use crate::domain::Session;
+use crate::domain::SessionId;
 use crate::domain::User;
 use crate::domain::Username;
 use crate::intake::Json;
@@ -35,6 +36,7 @@ use crate::store::Credentials;
 use crate::store::Handle;
 use crate::store::NewSession;
 use crate::token::opaque::RefreshToken;
+use crate::vault::fresh_id;
 
 /// One of `email` and `username`, the password, and perhaps less than all scopes.
 #[derive(Debug, Deserialize)]
@@ -169,7 +171,7 @@ async fn open_session(
 ) -> Result<(Session, RefreshToken), Problem> {
     let now = accounts.clock.now();
     let session = Session {
-        id: Accounts::new_session_id(),
+        id: SessionId::new(fresh_id(now)),
         user: verified.user.id,
         client: ClientId::first_party(),
         scopes,

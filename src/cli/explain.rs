@@ -21,10 +21,10 @@ use http::Uri;
 use http::header;
 use serde_json::Value;
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::cli::opened::Opened;
 use crate::cli::words;
+use crate::config::Auth;
 use crate::config::Config;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
@@ -40,6 +40,7 @@ use crate::startup;
 use crate::store::Handle;
 use crate::store::Open;
 use crate::token::issue::AccessTokens;
+use crate::vault::fresh_id;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -79,13 +80,15 @@ pub(super) async fn run(
         peer: SocketAddr::new(arguments.from, 0),
         tls: arguments.url.scheme_str() != Some("http"),
     };
-    let identity = config.routes.iter().map(|route| &route.identity);
-    let trust = Trust::new(&config.gateway.trusted_proxies, identity);
+    let trust = Trust::new(&config);
     let inbound = match Inbound::new(connection, request, &trust, &RequestIds::default()) {
         Ok(inbound) => inbound,
         Err((malformed, _)) => {
-            writeln!(output, "refused  {malformed}")?;
-            return Ok(ExitCode::from(1));
+            let explained = Explained {
+                route: None,
+                outcome: Err(malformed.into()),
+            };
+            return show(&explained, &config, &arguments, output);
         }
     };
     let config = Arc::new(config);
@@ -97,10 +100,20 @@ pub(super) async fn run(
         opened.clock,
     );
     let explained = gate.await?.explain(inbound);
+    show(&explained, &config, &arguments, output)
+}
+
+fn show(
+    explained: &Explained,
+    config: &Config,
+    arguments: &Arguments,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<ExitCode> {
+    let is_known = arguments.caller != "anonymous";
     if arguments.json {
-        writeln!(output, "{:#}", as_json(&explained, &config))?;
+        writeln!(output, "{:#}", as_json(explained, config, is_known))?;
     } else {
-        write_text(&explained, &config, &arguments.method, output)?;
+        write_text(explained, config, &arguments.method, is_known, output)?;
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -131,7 +144,7 @@ async fn authorization(
     };
     let now = opened.clock.now();
     let session = Session {
-        id: SessionId::new(Uuid::now_v7()),
+        id: SessionId::new(fresh_id(now)),
         user: user.id,
         client: ClientId::first_party(),
         scopes,
@@ -174,6 +187,7 @@ fn write_text(
     explained: &Explained,
     config: &Config,
     method: &Method,
+    is_known: bool,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
     match &explained.route {
@@ -185,7 +199,7 @@ fn write_text(
                 route.config().position.line
             )?;
             writeln!(output, "auth      {}", words::auth(route.config()))?;
-            writeln!(output, "limits    {}", policies(route))?;
+            writeln!(output, "limits    {}", policies(route, is_known))?;
             writeln!(
                 output,
                 "upstream  {}",
@@ -222,13 +236,13 @@ fn write_text(
     Ok(())
 }
 
-fn as_json(explained: &Explained, config: &Config) -> Value {
+fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
     let route = explained.route.as_ref().map(|route| {
         json!({
             "name": &**route.name(),
             "line": route.config().position.line,
             "auth": words::auth(route.config()),
-            "limits": policies(route),
+            "limits": policies(route, is_known),
             "upstream": words::upstream(route.config(), config),
         })
     });
@@ -268,9 +282,15 @@ fn shown(explained: &Explained, name: &HeaderName, value: &HeaderValue) -> Strin
     }
 }
 
-fn policies(route: &Arc<Route>) -> String {
-    let policies = route.policies().known.as_ref();
-    policies.map_or_else(|| "none".to_owned(), text)
+/// What this caller would spend. A route that asks nobody who they are counts nobody by user.
+fn policies(route: &Route, is_known: bool) -> String {
+    let policies = route.policies();
+    let policies = if is_known && route.config().auth != Auth::None {
+        &policies.known
+    } else {
+        &policies.anonymous
+    };
+    policies.as_ref().map_or_else(|| "none".to_owned(), text)
 }
 
 fn text(value: &HeaderValue) -> String {

@@ -45,14 +45,14 @@ pub(super) fn run(
             dev: arguments.dev,
             ..Options::default()
         };
+        let shutdown = CancellationToken::new();
+        on_signal(&shutdown)?;
         let gateway = Gateway::bind(config, options).await?;
         // In one piece, so that nobody reads half of it; a terminal that is gone is no reason not
         // to serve.
         let mut greeting = Vec::new();
         greet(&gateway, &mut greeting)?;
         let _ = terminal.write_all(&greeting);
-        let shutdown = CancellationToken::new();
-        on_signal(&shutdown)?;
         gateway.run(shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)

@@ -179,6 +179,9 @@ fn prefix(text: &str) -> Result<String, Malformed> {
     match text {
         "" => Ok(String::new()),
         "/" => Err(Malformed("write \"\" for the root")),
+        _ if text == "/.well-known" || text.starts_with("/.well-known/") => Err(Malformed(
+            "/.well-known has documents of its own; choose another",
+        )),
         _ if !text.bytes().all(legal) => Err(WRONG),
         _ => patterns::path(text).map(|path| path.to_string()),
     }

@@ -35,6 +35,7 @@ use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
 use crate::gate::source::Connection;
+use crate::problem::Problem;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreConfig>) {
@@ -232,15 +233,18 @@ fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<Answer
             .map_or_else(String::new, |port| format!(":{port}"));
         HeaderValue::try_from(format!("https://{}{port}{target}", host.name())).ok()
     });
-    let mut response = Response::new(AnswerBody::empty());
     match location {
         Some(location) => {
+            let mut response = Response::new(AnswerBody::empty());
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
             response.headers_mut().insert(header::LOCATION, location);
+            response
         }
-        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+        None => {
+            let detail = "Only a path of one valid Host can be sent on to https.";
+            Problem::new(StatusCode::BAD_REQUEST, "host_refused", detail).into_response("-")
+        }
     }
-    response
 }
 
 /// Spawns on the core's own thread.

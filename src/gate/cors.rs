@@ -60,7 +60,8 @@ impl CorsPolicy {
                 HeaderValue::from_static("true"),
             );
         }
-        headers.insert(
+        // Beside what the app itself exposes.
+        headers.append(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(
                 "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id",
@@ -68,8 +69,8 @@ impl CorsPolicy {
         );
     }
 
-    /// What a preflight's answer says beside [`CorsPolicy::apply`]: the methods of the routes
-    /// there, and the request headers that were asked for.
+    /// What a preflight's answer says beside [`CorsPolicy::apply`]: the method and the
+    /// request headers that were asked for.
     pub fn preflight(methods: &HeaderValue, asked: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods.clone());

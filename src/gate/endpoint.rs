@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::config::OWN_ENDPOINTS;
+use crate::config::WELL_KNOWN;
 use crate::gate::path::RequestPath;
 
 /// What kind of own endpoint: the ones that cost a password hash have limits of their own.
@@ -43,7 +44,10 @@ impl OwnPaths {
         let mut first = segments.next();
         if first.as_deref() == Some(".well-known") {
             let name = segments.next()?;
-            return (name == "jwks.json" && segments.next().is_none()).then_some(Endpoint::Other);
+            let ours = WELL_KNOWN
+                .iter()
+                .any(|own| own.ends_with(&format!("/{name}")));
+            return (ours && segments.next().is_none()).then_some(Endpoint::Other);
         }
         for expected in &self.prefix {
             if first.as_deref() != Some(expected.as_str()) {
@@ -89,6 +93,11 @@ mod tests {
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));
+        check(
+            "/auth",
+            "/.well-known/openid-configuration",
+            Some(Endpoint::Other),
+        );
         check("/auth", "/.well-known/acme-challenge/x", None);
     }
 }

@@ -179,8 +179,13 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
         HeaderValue::from(inbound.host().port().unwrap_or(usual))
     });
     if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
-        // A prefix is made of legal path bytes; one that is no header value is not told.
-        if let Ok(value) = HeaderValue::from_str(prefix) {
+        // Behind what a trusted proxy has taken away before us. A prefix is made of legal path
+        // bytes; one that is no header value is not told.
+        let outer = headers
+            .get(FORWARDED_PREFIX)
+            .and_then(|outer| outer.to_str().ok());
+        let outer = outer.unwrap_or_default().trim_end_matches('/');
+        if let Ok(value) = HeaderValue::try_from(format!("{outer}{prefix}")) {
             headers.insert(FORWARDED_PREFIX, value);
         }
     }

@@ -18,12 +18,14 @@ impl Host {
     /// letters, digits, `-`, `_` and dots, an IPv4 address, or an IPv6 address in brackets.
     pub fn parse(sent: &HeaderValue) -> Option<Self> {
         let text = sent.to_str().ok()?;
+        let literal;
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, after) = rest.split_once(']')?;
-                address.parse::<Ipv6Addr>().ok()?;
+                // One spelling per address, the one that routes have.
+                literal = format!("[{}]", address.parse::<Ipv6Addr>().ok()?);
                 let port = if after.is_empty() { ":0" } else { after };
-                (text.get(..address.len() + 2)?, port.strip_prefix(':')?)
+                (literal.as_str(), port.strip_prefix(':')?)
             }
             None => text.split_once(':').unwrap_or((text, "0")),
         };
@@ -74,6 +76,7 @@ mod tests {
         );
         assert_eq!(name("app.example.com.").as_deref(), Some("app.example.com"));
         assert_eq!(name("[::1]:80").as_deref(), Some("[::1]"));
+        assert_eq!(name("[0:0::1]").as_deref(), Some("[::1]"));
         for bad in [
             "", "a b", "u@h", "h:", "h:x", "h:+1", "h:99999", "[::1", "[x]", "a..b", ".", "a/b",
             "h:1:2", "é",

@@ -54,6 +54,9 @@ pub enum Malformed {
     /// RFC 9112 §3.2.
     #[error("A request needs exactly one valid Host, the same as in an absolute request target.")]
     Host,
+    /// `connections.headers`: hyper counts those of HTTP/1.1, and nobody those of HTTP/2.
+    #[error("The request has more header lines than are allowed here.")]
+    TooManyHeaders,
     /// CONNECT and TRACE are for proxies of another kind.
     #[error("CONNECT and TRACE are not served here.")]
     Method,
@@ -80,7 +83,10 @@ impl<B> Inbound<B> {
         let (parts, body) = request.into_parts();
         let source = Source::resolve(connection.peer.ip(), &trust.proxies, &parts.headers);
         let request_id = ids.name(&source, &parts.headers);
-        let checked = check(&parts);
+        if !source.through_proxy && parts.headers.contains_key("x-forwarded-for") {
+            trust.warn_of_unbelieved(source.address);
+        }
+        let checked = check(&parts, trust);
         let Parts {
             method,
             uri,
@@ -223,7 +229,10 @@ pub struct Unclean {
     pub request_id: RequestId,
 }
 
-fn check(parts: &Parts) -> Result<(Host, RequestPath), Malformed> {
+fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed> {
+    if parts.headers.len() > trust.headers_max {
+        return Err(Malformed::TooManyHeaders);
+    }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Malformed::Method);
     }

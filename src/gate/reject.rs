@@ -50,7 +50,7 @@ pub enum Rejection {
 impl Rejection {
     /// What the log and the metrics call it: the verdict, and the code of the problem or, for a
     /// credential, what the caller is not told.
-    pub fn decision(&self) -> Decision {
+    pub fn decision(&self, problem: &Problem) -> Decision {
         let verdict = match self {
             Self::Malformed(_) | Self::Body(_) | Self::Origin => "refused",
             Self::Limited(_) => "limited",
@@ -63,7 +63,7 @@ impl Rejection {
         };
         let reason = match self {
             Self::Unauthenticated(why) => why.label(),
-            _ => self.problem().code,
+            _ => problem.code,
         };
         Decision { verdict, reason }
     }
@@ -102,6 +102,10 @@ fn of_malformed(malformed: Malformed) -> Problem {
     let (status, code) = match malformed {
         Malformed::Path(_) => (StatusCode::BAD_REQUEST, "path_refused"),
         Malformed::Host => (StatusCode::BAD_REQUEST, "host_refused"),
+        Malformed::TooManyHeaders => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "too_many_headers",
+        ),
         Malformed::TwoCredentials => (StatusCode::BAD_REQUEST, "two_credentials"),
         Malformed::Upgrade => (StatusCode::NOT_IMPLEMENTED, "upgrade_refused"),
         Malformed::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_refused"),
@@ -113,9 +117,11 @@ fn of_malformed(malformed: Malformed) -> Problem {
             header::ALLOW,
             "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ),
-        Malformed::Path(_) | Malformed::Host | Malformed::TwoCredentials | Malformed::Upgrade => {
-            problem
-        }
+        Malformed::Path(_)
+        | Malformed::Host
+        | Malformed::TooManyHeaders
+        | Malformed::TwoCredentials
+        | Malformed::Upgrade => problem,
     }
 }
 

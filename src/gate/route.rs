@@ -294,6 +294,14 @@ impl Routes {
         Ok(route)
     }
 
+    /// What a route says to other origins, also where the request would be refused: of the route of
+    /// this method, or of any route there.
+    pub fn cors(&self, host: &Host, path: &RequestPath, method: &Method) -> Option<&CorsPolicy> {
+        let routes = self.host(host.name())?.longest(path.segments())?;
+        let route = routes.iter().find(|route| route.serves(method));
+        route.or_else(|| routes.first())?.cors()
+    }
+
     fn host(&self, name: &str) -> Option<&Node> {
         if let Some(node) = self.exact.get(name) {
             return Some(node);

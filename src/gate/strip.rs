@@ -4,6 +4,9 @@
 //! Strip first, insert last: what an app is told is set after this, from the permit alone.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 use http::HeaderName;
@@ -11,7 +14,7 @@ use http::HeaderValue;
 use http::header;
 use ipnet::IpNet;
 
-use crate::config::IdentityHeaders;
+use crate::config::Config;
 use crate::config::fold;
 
 /// The name of the gateway's own session cookie, which no app ever sees and no app may set.
@@ -21,6 +24,8 @@ pub const SESSION_COOKIE: &str = "__Host-portcullis";
 #[derive(Debug)]
 pub struct Trust {
     pub(super) proxies: Vec<IpNet>,
+    pub(super) headers_max: usize,
+    warned: AtomicBool,
     identity: HashSet<HeaderName>,
 }
 
@@ -36,16 +41,31 @@ pub struct Dropped {
 }
 
 impl Trust {
-    /// `identity` are the headers of all routes: none of them may come from outside on any route.
-    pub fn new<'a>(proxies: &[IpNet], identity: impl Iterator<Item = &'a IdentityHeaders>) -> Self {
-        let identity = identity
-            .flat_map(IdentityHeaders::names)
+    /// The identity headers of all routes: none of them may come from outside on any route.
+    pub fn new(config: &Config) -> Self {
+        let routes = config.routes.iter();
+        let identity = routes
+            .flat_map(|route| route.identity.names())
             .cloned()
             .chain(DEFAULT_IDENTITY.map(HeaderName::from_static))
             .collect();
         Self {
-            proxies: proxies.to_vec(),
+            proxies: config.gateway.trusted_proxies.clone(),
+            headers_max: config.connections.headers,
+            warned: AtomicBool::new(false),
             identity,
+        }
+    }
+
+    /// Says once that somebody who is not trusted sends `X-Forwarded-For`: most often it is the
+    /// operator's own balancer, which then shares one limit by address with all its clients.
+    pub(super) fn warn_of_unbelieved(&self, peer: IpAddr) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                client = %peer,
+                "a peer sends X-Forwarded-For but is not in trusted_proxies, so it is not believed; \
+                 said once"
+            );
         }
     }
 
@@ -264,11 +284,14 @@ mod tests {
     use super::*;
 
     fn trust() -> Trust {
-        let custom = IdentityHeaders {
-            user: Some(HeaderName::from_static("x-webauth-user")),
-            ..IdentityHeaders::default()
-        };
-        Trust::new(&[], [custom].iter())
+        let custom = HeaderName::from_static("x-webauth-user");
+        let own = DEFAULT_IDENTITY.map(HeaderName::from_static);
+        Trust {
+            proxies: Vec::new(),
+            headers_max: 100,
+            warned: AtomicBool::new(false),
+            identity: own.into_iter().chain([custom]).collect(),
+        }
     }
 
     fn stripped(lines: &[(&str, &str)], through_proxy: bool) -> (HeaderMap, Dropped) {

@@ -106,10 +106,7 @@ impl Assembly {
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
-            trust: Arc::new(Trust::new(
-                &config.gateway.trusted_proxies,
-                config.routes.iter().map(|route| &route.identity),
-            )),
+            trust: Arc::new(Trust::new(config)),
             own_cors: (!origins.is_empty()).then(|| {
                 Arc::new(CorsPolicy::new(&config::Cors {
                     origins: origins.clone(),
@@ -222,7 +219,15 @@ impl<'a> Quotas<'a> {
         if let Some((_, _, quota)) = known {
             return quota.clone();
         }
-        let quota = self.quota(&format!("{family}/{}", limit.by), limit.rate);
+        // Two of a kind need two names: `notes/user`, `notes/user-2`.
+        let of_kind = |(name, other, _): &&(String, RouteLimit, Quota)| {
+            name == family && other.by == limit.by
+        };
+        let name = match self.of_routes.iter().filter(of_kind).count() {
+            0 => format!("{family}/{}", limit.by),
+            others => format!("{family}/{}-{}", limit.by, others + 1),
+        };
+        let quota = self.quota(&name, limit.rate);
         self.of_routes
             .push((family.to_owned(), limit, quota.clone()));
         quota

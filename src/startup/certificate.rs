@@ -54,13 +54,17 @@ pub fn make_missing(config: &Config, dev: bool) -> anyhow::Result<Option<Made>> 
     if config.listeners.iter().find(tls).is_none() {
         return Ok(None);
     }
-    let mut made = None;
+    let mut missing = None;
     for files in &config.certificates {
         match (files.cert.exists(), files.key.exists()) {
             (true, true) => {}
-            (false, false) if may_be_made_up(config, dev) && made.is_none() => {
-                made = Some(make(config, files)?);
+            (false, false) if may_be_made_up(config, dev) && missing.is_none() => {
+                missing = Some(files);
             }
+            (false, false) if missing.is_some() => bail!(
+                "there is no certificate at {}; only one of [[certificates]] is made up",
+                files.cert.display()
+            ),
             (false, false) => bail!(
                 "there is no certificate at {}; one is made up only for listeners on loopback, or \
                  with `serve --dev`",
@@ -81,7 +85,7 @@ pub fn make_missing(config: &Config, dev: bool) -> anyhow::Result<Option<Made>> 
             }
         }
     }
-    Ok(made)
+    missing.map(|files| make(config, files)).transpose()
 }
 
 fn may_be_made_up(config: &Config, dev: bool) -> bool {
@@ -94,6 +98,13 @@ fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
     let (authority, cert, key) = sign(&names).context("cannot make a development certificate")?;
     let folder = files.cert.parent().unwrap_or_else(|| Path::new("."));
     let authority_file = folder.join("ca.pem");
+    if authority_file.exists() {
+        bail!(
+            "{} is there but the certificate beside it is not: bring the certificate, or remove the \
+             authority and a new one is made with it",
+            authority_file.display()
+        );
+    }
     // The key first: a certificate without its key would look like somebody's mistake.
     write(&files.key, &key, 0o600)?;
     write(&authority_file, &authority, 0o644)?;
@@ -157,12 +168,7 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let written = (|| -> io::Result<()> {
         disk::make_folders(path, 0o755)?;
         let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(path)?;
+        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         disk::sync_name(path)

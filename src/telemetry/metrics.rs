@@ -185,11 +185,11 @@ impl Metrics {
         }
     }
 
-    /// A header was dropped on its way in: `identity_alias`, `forwarding`, `name`.
-    pub fn header_dropped(&self, reason: &'static str) {
+    /// Headers were dropped on their way in: `identity_alias`, `forwarding`, `name`.
+    pub fn headers_dropped(&self, reason: &'static str, count: u64) {
         self.headers_dropped
             .get_or_create(&ReasonLabels { reason })
-            .inc();
+            .inc_by(count);
     }
 
     /// A task of ours panicked and was contained.
@@ -502,7 +502,7 @@ mod tests {
         limit.admitted();
         limit.refused();
         limit.refused();
-        metrics.header_dropped("forwarding");
+        metrics.headers_dropped("forwarding", 1);
         let hashing = metrics.hashing();
         hashing.queued();
         hashing.queued();

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use sqlx::Row;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
-use uuid::Builder;
 
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
@@ -34,7 +33,7 @@ use crate::store::sqlite::parsed_if_any;
 use crate::store::sqlite::sessions::end_all;
 use crate::store::sqlite::time;
 use crate::store::sqlite::uuid;
-use crate::vault::random;
+use crate::vault::fresh_id;
 
 impl Store {
     /// The account's sign-in record.
@@ -73,7 +72,7 @@ impl Store {
     /// neither.
     pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> {
         let user = User {
-            id: fresh_id(now),
+            id: UserId::new(fresh_id(now)),
             username: new.username,
             email: new.email,
             email_verified: false,
@@ -368,12 +367,6 @@ fn changed(mut user: User, change: UserChange) -> User {
 }
 
 /// A UUIDv7 (RFC 9562 §5.7).
-fn fresh_id(now: SystemTime) -> UserId {
-    UserId::new(
-        Builder::from_unix_timestamp_millis(millis(now).unsigned_abs(), &random()).into_uuid(),
-    )
-}
-
 fn joined(roles: &[Role]) -> String {
     let names: Vec<_> = roles.iter().map(Role::as_str).collect();
     names.join(",")
