@@ -154,3 +154,65 @@ async fn an_app_does_not_widen_what_its_route_allows() {
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
     assert_eq!(answer.header("access-control-allow-credentials"), "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_come_before_the_route_can_be_read_too() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [limits]
+        per_address = "2 per hour"
+        [routes.app]
+        path = "/app"
+        methods = ["GET"]
+        cors = {{ origins = ["{SPA}"] }}
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    let ask = async |method| {
+        let request = gateway.anonymous().request(method, "/app");
+        Answer::of(request.header("origin", SPA)).await
+    };
+    for (method, status) in [
+        (Method::GET, 401),
+        (Method::DELETE, 405),
+        (Method::GET, 429),
+    ] {
+        let answer = ask(method).await.expect(status);
+        assert_eq!(answer.header("access-control-allow-origin"), SPA);
+    }
+    let evil = gateway.anonymous().request(Method::GET, "/app");
+    let evil = Answer::of(evil.header("origin", EVIL)).await.expect(429);
+    assert_eq!(evil.header("access-control-allow-origin"), "");
+    assert_eq!(evil.header("vary"), "Origin");
+    app.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_app_exposes_stays_exposed() {
+    let app = Upstream::answering(|_| {
+        http::Response::builder()
+            .header("access-control-expose-headers", "X-Total-Count")
+            .header("access-control-allow-origin", EVIL)
+            .body("ok".into())
+            .unwrap()
+    })
+    .await;
+    let gateway = Gateway::start(&format!(
+        "[routes.any]\npath = \"/any\"\nauth = \"none\"\ncors = {{ origins = [\"{SPA}\"] }}\nupstream = \"{}\"",
+        app.url()
+    ));
+    let request = gateway.anonymous().request(Method::GET, "/any");
+    let answer = Answer::of(request.header("origin", SPA)).await.expect(200);
+    let exposed = answer.headers.get_all("access-control-expose-headers");
+    let exposed: Vec<_> = exposed
+        .iter()
+        .map(|value| value.to_str().unwrap())
+        .collect();
+    assert!(
+        exposed.contains(&"X-Total-Count") && exposed.len() == 2,
+        "{exposed:?}"
+    );
+    assert_eq!(answer.header("access-control-allow-origin"), SPA);
+}

@@ -364,3 +364,47 @@ async fn a_refusal_names_the_key_that_would_allow_the_path() {
     let plain = caller.get("/a%20b/%C3%BC?x=../%2f;//").await;
     assert_eq!(plain.status, StatusCode::OK);
 }
+
+// SECURITY 7
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuers_documents_are_nobody_elses() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "[routes.all]\npath = \"/\"\nauth = \"none\"\nupstream = \"{}\"",
+        app.url()
+    ));
+    for path in [
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/%6fpenid-configuration",
+    ] {
+        let answer = gateway.anonymous().get(path).await;
+        answer.expect_problem(404, "no_endpoint");
+    }
+    app.assert_untouched();
+    gateway
+        .anonymous()
+        .get("/.well-known/security.txt")
+        .await
+        .expect(200);
+}
+
+// SECURITY 11
+#[tokio::test(flavor = "multi_thread")]
+async fn header_lines_are_counted_over_both_protocols() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "connections.headers = 50\n[routes.all]\npath = \"/\"\nauth = \"none\"\nupstream = \"{}\"",
+        app.url()
+    ));
+    for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
+        let with = |count: usize| {
+            let request = caller.request(Method::GET, "/x");
+            (0..count).fold(request, |request, n| request.header(format!("x-{n}"), "1"))
+        };
+        assert_eq!(Answer::of(with(60)).await.status, 431);
+        app.assert_untouched();
+        Answer::of(with(30)).await.expect(200);
+        app.only();
+    }
+}
