@@ -208,7 +208,8 @@ pub struct Connections {
     pub handshake_timeout: Duration,
     /// `header_timeout`: for the whole header block, and for idling between requests. 15 s.
     pub header_timeout: Duration,
-    /// `body_timeout`: between two pieces of a request's body. 30 s.
+    /// `body_timeout`: between two pieces of a request's body, and for a client that takes nothing
+    /// of its answer. 30 s.
     pub body_timeout: Duration,
     /// `header_bytes`: request line and headers together. 32 KiB, 8 KiB to 64 KiB.
     pub header_bytes: usize,
@@ -449,7 +450,7 @@ impl Route {
 /// Where a route's requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `"echo"`: answered with the request the app would get.
+    /// `"echo"`: answered with the request the app would get; of a body at most 64 KiB.
     Echo,
     /// An index into [`Config::upstreams`].
     Upstream(usize),

@@ -15,16 +15,14 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::DnsName;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ClientHello;
-use rustls::server::ParsedCertificate;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use webpki::EndEntityCert;
 
 use crate::config::CertificateFiles;
 use crate::edge::patience::Patient;
@@ -148,7 +146,10 @@ fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
     };
     let key =
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
-    Ok(Certificate { key: Arc::new(key) })
+    Ok(Certificate {
+        names: names(&key),
+        key: Arc::new(key),
+    })
 }
 
 /// What a file holds, and the permissions of that very file.
@@ -166,6 +167,14 @@ fn read(path: &Path) -> Result<(Vec<u8>, u32), CertificateError> {
     })
 }
 
+/// The names of the leaf; one that cannot be read is for nobody in particular.
+fn names(key: &CertifiedKey) -> Vec<String> {
+    let leaf = key.cert.first();
+    let leaf = leaf.and_then(|leaf| EndEntityCert::try_from(leaf).ok());
+    let names = leaf.iter().flat_map(|leaf| leaf.valid_dns_names());
+    names.map(str::to_ascii_lowercase).collect()
+}
+
 /// Chooses by SNI: an exact name before a wildcard before the first.
 #[derive(Debug)]
 struct BySni {
@@ -175,43 +184,31 @@ struct BySni {
 #[derive(Debug)]
 struct Certificate {
     key: Arc<CertifiedKey>,
+    /// The DNS names it is for, in lower case, wildcards as `*.example.com`.
+    names: Vec<String>,
+}
+
+impl BySni {
+    fn choose(&self, name: &str) -> Option<&Certificate> {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let wildcard = name
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
+        let holding = |name: &String| {
+            self.certificates
+                .iter()
+                .find(|one| one.names.contains(name))
+        };
+        holding(&name).or_else(|| holding(&wildcard?))
+    }
 }
 
 impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello
+        hello
             .server_name()
-            .and_then(|name| DnsName::try_from(name).ok());
-        let chosen = asked.and_then(|name| {
-            let exact = self.certificates.iter().find(|one| one.names(&name));
-            exact.or_else(|| self.certificates.iter().find(|one| one.covers(&name)))
-        });
-        chosen
+            .and_then(|name| self.choose(name))
             .or_else(|| self.certificates.first())
             .map(|one| Arc::clone(&one.key))
-    }
-}
-
-impl Certificate {
-    /// Whether it is valid for the name at all, be it by a wildcard.
-    fn covers(&self, name: &DnsName<'_>) -> bool {
-        let leaf = self.key.cert.first();
-        let parsed = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
-        parsed.is_some_and(|parsed| {
-            let name = ServerName::DnsName(name.to_owned());
-            rustls::client::verify_server_name(&parsed, &name).is_ok()
-        })
-    }
-
-    /// Whether it spells the name out: a wildcard would cover any sibling of it as well.
-    fn names(&self, name: &DnsName<'_>) -> bool {
-        let sibling = name
-            .as_ref()
-            .split_once('.')
-            .map(|(_, parent)| format!("no-such-sibling.{parent}"));
-        let covers_sibling = sibling
-            .and_then(|sibling| DnsName::try_from(sibling).ok())
-            .is_some_and(|sibling| self.covers(&sibling));
-        self.covers(name) && !covers_sibling
     }
 }

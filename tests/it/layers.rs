@@ -44,7 +44,7 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("tokio_rustls", &["edge/tls"]),
     ("toml", &["config"]),
     ("tower", &["endpoints", "gate/door"]),
-    ("tower_http", &["endpoints"]),
+    ("webpki", &["edge/tls"]),
     ("zxcvbn", &["password"]),
 ];
 

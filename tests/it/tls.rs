@@ -117,6 +117,7 @@ async fn the_certificate_is_chosen_by_name() {
             {{ cert = "certs/first.pem", key = "certs/first.key" }},
             {{ cert = "certs/wild.pem", key = "certs/wild.key" }},
             {{ cert = "certs/exact.pem", key = "certs/exact.key" }},
+            {{ cert = "certs/both.pem", key = "certs/both.key" }},
         ]
         {ROUTE}
         "#
@@ -124,8 +125,10 @@ async fn the_certificate_is_chosen_by_name() {
     let first = certificate(&folder, "first", &["first.test"]);
     let wild = certificate(&folder, "wild", &["*.example.test"]);
     let exact = certificate(&folder, "exact", &["app.example.test"]);
+    let both = certificate(&folder, "both", &["both.example.test", "*.example.test"]);
     let gateway = Gateway::start_in(&folder);
     for (name, served) in [
+        ("both.example.test", &both),
         ("app.example.test", &exact),
         ("other.example.test", &wild),
         ("first.test", &first),
