@@ -29,6 +29,7 @@ mod limits;
 mod listeners;
 mod logs;
 mod operate;
+mod outages;
 mod overload;
 mod routing;
 mod security_matrix;
