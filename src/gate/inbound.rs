@@ -36,7 +36,6 @@ pub struct Inbound<B = Incoming> {
     headers: HeaderMap,
     unusual: Vec<(HeaderName, HeaderValue)>,
     authorization: Option<HeaderValue>,
-    connection: Connection,
     scheme: &'static str,
     source: Source,
     request_id: RequestId,
@@ -119,7 +118,6 @@ impl<B> Inbound<B> {
             headers,
             unusual,
             authorization,
-            connection,
             source,
             request_id,
             received_at: Instant::now(),
@@ -161,11 +159,6 @@ impl<B> Inbound<B> {
     /// The `Authorization` header, kept apart so that it is forwarded only on purpose.
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
-    }
-
-    /// The connection it came in on.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
     }
 
     /// Who is held responsible.
