@@ -523,6 +523,9 @@ pub struct PathOddities {
     pub double_slash: bool,
     /// `double_encoding`: a `%25` that is followed by two hexadecimal digits.
     pub double_encoding: bool,
+    /// `case`: letters in such a case that an app which does not tell case apart would take the path
+    /// for another route's. Only a route's permission; whether a path needs it depends on all routes.
+    pub case: bool,
 }
 
 /// One of a route's limits.

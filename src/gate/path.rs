@@ -87,6 +87,12 @@ impl RequestPath {
         path.get(..end).unwrap_or_default()
     }
 
+    /// Whether [`fold_case`] might change a segment. Most paths are lower case and need no look.
+    pub fn may_have_cased(&self) -> bool {
+        let may_be_cased = |byte: u8| byte.is_ascii_uppercase() || byte == b'%' || !byte.is_ascii();
+        self.target.path().bytes().any(may_be_cased)
+    }
+
     /// The segments as the most eager app would understand them: decoded until nothing changes,
     /// backslashes as slashes, without parameters and empty segments.
     ///
@@ -119,6 +125,16 @@ impl RequestPath {
     }
 }
 
+/// A segment as an app understands it that does not tell case apart: one spelling for all that are
+/// the same letter in some case, such as `K` and the Kelvin sign.
+pub fn fold_case(segment: &str) -> String {
+    segment
+        .chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
 /// Bytes that need no second look: by far the most paths consist of them alone.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
@@ -138,6 +154,7 @@ fn examine(path: &str) -> Result<PathOddities, PathRefusal> {
         encoded_slash: path.contains('\\'),
         semicolon: path.contains(';'),
         double_encoding: false,
+        case: false,
     };
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

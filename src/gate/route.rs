@@ -24,6 +24,7 @@ use crate::gate::host::Host;
 use crate::gate::limit::Quota;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
+use crate::gate::path::fold_case;
 use crate::telemetry::metrics::RouteMetrics;
 
 /// One route, with everything prepared that a request would otherwise build.
@@ -214,9 +215,20 @@ impl Permit {
 /// All routes, found by host and path.
 #[derive(Debug, Default)]
 pub struct Routes {
-    exact: HashMap<String, Node>,
-    wildcard: HashMap<String, Node>,
-    any: Option<Node>,
+    exact: HashMap<String, Tree>,
+    wildcard: HashMap<String, Tree>,
+    any: Option<Tree>,
+}
+
+/// The routes of one host, by path.
+#[derive(Debug, Default)]
+struct Tree {
+    /// As their paths are spelt: this is what decides.
+    spelt: Node,
+    /// As an app understands them that does not tell case apart.
+    folded: Node,
+    /// Whether a path of a route changes by folding, so that every request has to be looked up twice.
+    has_cased: bool,
 }
 
 #[derive(Debug, Default)]
@@ -232,7 +244,7 @@ pub enum Unrouted {
     NotFound,
     /// Routes for this host and path, none for this method; these are served.
     MethodNotAllowed(String),
-    /// The path holds a spelling that this key of the route would allow.
+    /// The path has a spelling that this key of the route would allow.
     Oddity(&'static str),
     /// A spelling that is allowed, but an app might take it for a path of another route.
     Ambiguous,
@@ -250,18 +262,19 @@ impl Routes {
                     arranged.any.get_or_insert_default().insert(path, &route);
                 }
                 for host in &route.config.hosts {
-                    let node = match host {
+                    let tree = match host {
                         HostPattern::Exact(name) => arranged.exact.entry(name.clone()),
                         HostPattern::Wildcard(suffix) => arranged.wildcard.entry(suffix.clone()),
                     };
-                    node.or_default().insert(path, &route);
+                    tree.or_default().insert(path, &route);
                 }
             }
         }
         arranged
     }
 
-    /// Finds the route of a request.
+    /// Finds the route of a request. Case decides as it is spelt; but a path that an app which does
+    /// not tell case apart would take for another route's (`/ADMIN` beside `/admin`) is refused.
     ///
     /// # Errors
     ///
@@ -272,45 +285,54 @@ impl Routes {
         path: &RequestPath,
         method: &Method,
     ) -> Result<&Arc<Route>, Unrouted> {
-        let root = self.host(host.name()).ok_or(Unrouted::NotFound)?;
-        let routes = root.longest(path.segments()).ok_or(Unrouted::NotFound)?;
+        let tree = self.host(host.name()).ok_or(Unrouted::NotFound)?;
+        let found = tree.spelt.longest(path.segments());
+        let routes = found.ok_or(Unrouted::NotFound)?;
         let route = routes
             .iter()
             .find(|route| route.serves(method))
             .ok_or_else(|| Unrouted::MethodNotAllowed(allowed_methods(routes)))?;
-        let oddities = path.oddities();
-        if oddities != PathOddities::default() {
-            if let Some(key) = first_refused(oddities, route.config.path_allow) {
+        let (oddities, allowed) = (path.oddities(), route.config.path_allow);
+        let same_in_any_case = if oddities != PathOddities::default() {
+            if let Some(key) = first_refused(oddities, allowed) {
                 return Err(Unrouted::Oddity(key));
             }
             let understood = path.understood().map_err(Unrouted::Path)?;
-            let same = root
-                .longest(understood.iter())
-                .is_some_and(|routes| routes.iter().any(|other| Arc::ptr_eq(other, route)));
-            if !same {
+            if !tree.spelt.leads_to(route, understood.iter()) {
                 return Err(Unrouted::Ambiguous);
             }
+            let folded = understood.iter().map(|segment| fold_case(segment));
+            allowed.case || tree.folded.leads_to(route, folded)
+        } else if tree.has_cased || path.may_have_cased() {
+            let folded = path.segments().map(|segment| fold_case(&segment));
+            allowed.case || tree.folded.leads_to(route, folded)
+        } else {
+            true
+        };
+        if same_in_any_case {
+            Ok(route)
+        } else {
+            Err(Unrouted::Oddity("case"))
         }
-        Ok(route)
     }
 
     /// What a route says to other origins, also where the request would be refused: of the route of
     /// this method, or of any route there.
     pub fn cors(&self, host: &Host, path: &RequestPath, method: &Method) -> Option<&CorsPolicy> {
-        let routes = self.host(host.name())?.longest(path.segments())?;
+        let routes = self.host(host.name())?.spelt.longest(path.segments())?;
         let route = routes.iter().find(|route| route.serves(method));
         route.or_else(|| routes.first())?.cors()
     }
 
-    fn host(&self, name: &str) -> Option<&Node> {
-        if let Some(node) = self.exact.get(name) {
-            return Some(node);
+    fn host(&self, name: &str) -> Option<&Tree> {
+        if let Some(tree) = self.exact.get(name) {
+            return Some(tree);
         }
         if !self.wildcard.is_empty() {
             let mut rest = name;
             while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(node) = self.wildcard.get(suffix) {
-                    return Some(node);
+                if let Some(tree) = self.wildcard.get(suffix) {
+                    return Some(tree);
                 }
                 rest = suffix;
             }
@@ -319,13 +341,32 @@ impl Routes {
     }
 }
 
-impl Node {
+impl Tree {
     fn insert(&mut self, path: &PathPrefix, route: &Arc<Route>) {
+        let folded: Vec<_> = path.0.iter().map(|segment| fold_case(segment)).collect();
+        self.has_cased |= folded != path.0;
+        self.spelt.insert(path.0.iter().cloned(), route);
+        self.folded.insert(folded, route);
+    }
+}
+
+impl Node {
+    fn insert(&mut self, segments: impl IntoIterator<Item = String>, route: &Arc<Route>) {
         let mut node = self;
-        for segment in &path.0 {
-            node = node.children.entry(segment.clone()).or_default();
+        for segment in segments {
+            node = node.children.entry(segment).or_default();
         }
         node.routes.push(Arc::clone(route));
+    }
+
+    /// Whether the longest path that these segments begin with is one of the route's.
+    fn leads_to(
+        &self,
+        route: &Arc<Route>,
+        segments: impl Iterator<Item = impl AsRef<str>>,
+    ) -> bool {
+        let routes = self.longest(segments).unwrap_or_default();
+        routes.iter().any(|other| Arc::ptr_eq(other, route))
     }
 
     /// The routes of the longest path that these segments begin with.

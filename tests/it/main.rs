@@ -16,6 +16,7 @@ mod harness;
 mod accounts;
 mod authentication;
 mod authorization;
+mod catch_all;
 mod cli;
 mod cors;
 mod durability;

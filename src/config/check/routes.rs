@@ -271,23 +271,29 @@ fn cors(table: &Table<'_>) -> Option<Cors> {
 }
 
 fn path_allow(table: &Table<'_>) -> PathOddities {
-    const ODDITIES: [&str; 4] = [
+    const ODDITIES: [&str; 5] = [
         "encoded_slash",
         "semicolon",
         "double_slash",
         "double_encoding",
+        "case",
     ];
-    let allowed =
-        table.list("path_allow", |text| {
-            ODDITIES.into_iter().find(|oddity| *oddity == text).ok_or(Malformed(
-            "it must be one of `encoded_slash`, `semicolon`, `double_slash`, `double_encoding`",
-        ))
-        });
+    const WRONG: Malformed = Malformed(
+        "it must be one of `encoded_slash`, `semicolon`, `double_slash`, `double_encoding`, `case`",
+    );
+    let oddity = |text: &str| {
+        ODDITIES
+            .into_iter()
+            .find(|oddity| *oddity == text)
+            .ok_or(WRONG)
+    };
+    let allowed = table.list("path_allow", oddity);
     PathOddities {
         encoded_slash: allowed.contains(&"encoded_slash"),
         semicolon: allowed.contains(&"semicolon"),
         double_slash: allowed.contains(&"double_slash"),
         double_encoding: allowed.contains(&"double_encoding"),
+        case: allowed.contains(&"case"),
     }
 }
 

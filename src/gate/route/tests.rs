@@ -208,6 +208,55 @@ fn an_allowed_spelling_may_not_mean_another_route() {
     );
 }
 
+// SECURITY 6
+#[test]
+fn a_path_in_another_case_is_no_way_around_a_route() {
+    let text = r#"
+        [routes.all]
+        path = "/"
+        auth = "none"
+        [routes.admin]
+        path = "/admin"
+        [routes.capital]
+        path = "/Users/Me"
+        [routes.small]
+        path = "/users"
+        [routes.plain]
+        path = "/plain"
+        path_allow = ["case"]
+        [routes.plain-beside]
+        path = "/plain/Kept"
+    "#;
+    let find = |path: &str| find(text, &Method::GET, "x.org", path);
+    let case = Err(Unrouted::Oddity("case"));
+    for path in [
+        "/ADMIN",
+        "/Admin/x",
+        "/%41dmin",
+        "/admi%4E",
+        "/users/me",
+        "/Users/me/x",
+        "/USERS",
+        "/U%53ers",
+        // The long s is an S to whoever folds case by way of capitals.
+        "/u%C5%BFers",
+    ] {
+        assert_eq!(find(path), case, "{path}");
+    }
+    for (path, route) in [
+        ("/admin/X", "admin"),
+        ("/administrator", "all"),
+        ("/ADMINISTRATOR/x", "all"),
+        ("/users/Alice", "small"),
+        ("/Users/Me/x", "capital"),
+        ("/plain/kept", "plain"),
+        ("/plain/Kept", "plain-beside"),
+        ("/%C3%89t%C3%A9", "all"),
+    ] {
+        assert_eq!(find(path).as_deref(), Ok(route), "{path}");
+    }
+}
+
 fn authorize(route: &str, change: impl Fn(&mut Claims)) -> Result<(), Forbidden> {
     let text = format!("[routes.one]\npath = \"/\"\n{route}");
     let user = UserId::new(Uuid::from_u128(1));
