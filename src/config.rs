@@ -33,6 +33,8 @@ pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
 pub use values::Rate;
 pub use values::fold;
+#[cfg(any(test, fuzzing))]
+pub(crate) use values::rate;
 
 /// The whole file, checked.
 #[derive(Debug)]
@@ -88,6 +90,12 @@ impl Config {
     /// Every [`Problem`] of the file at once.
     pub fn check(file: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         check::load(file, secrets)
+    }
+
+    /// As [`Config::check`] without secrets, of a text that is in no file.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_text(text: &str) -> Result<Loaded, Problems> {
+        check::text(Path::new("gateway.toml"), text, Secrets::Offline, &|_| None)
     }
 }
 

@@ -302,5 +302,19 @@ fn publish<'a>(pairs: impl Iterator<Item = &'a Arc<KeyPair>>) -> Bytes {
     Bytes::from(json)
 }
 
+#[cfg(any(test, fuzzing))]
+impl KeySet {
+    /// Keys of their own for a test, without a store.
+    pub(crate) fn for_test(algorithm: Algorithm) -> Self {
+        install_provider();
+        let line = || {
+            let current = Arc::new(KeyPair::generate(algorithm).0);
+            let all = vec![Arc::clone(&current)];
+            OpenLine { current, all }
+        };
+        Self::assemble(&line(), &line())
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -41,3 +41,7 @@ pub mod telemetry;
 // Wiring.
 pub mod cli;
 pub mod startup;
+
+// For tests and fuzzers.
+#[cfg(any(test, fuzzing))]
+pub mod properties;

@@ -76,10 +76,10 @@ pub(super) fn load(file: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
             "this line is not UTF-8".to_owned(),
         )
     })?;
-    check(file, &text, secrets, &|name| std::env::var(name).ok())
+    self::text(file, &text, secrets, &|name| std::env::var(name).ok())
 }
 
-fn check(
+pub(super) fn text(
     file: &Path,
     text: &str,
     secrets: Secrets,

@@ -72,7 +72,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// A rate such as `"5 per minute"` or `"60 per 30s burst 10"`; `None` is `"off"`.
-pub(super) fn rate(text: &str) -> Result<Option<Rate>, Malformed> {
+pub(crate) fn rate(text: &str) -> Result<Option<Rate>, Malformed> {
     const WRONG: Malformed = Malformed(
         "a rate looks like \"5 per minute\", \"10 per 30s\", \"60 per hour burst 10\" or is \
          \"off\"",

@@ -8,6 +8,10 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
 use aws_lc_rs::signature::EcdsaKeyPair;
 use aws_lc_rs::signature::Ed25519KeyPair;
+#[cfg(any(test, fuzzing))]
+use base64::Engine as _;
+#[cfg(any(test, fuzzing))]
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::Header;
@@ -118,9 +122,23 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl KeyPair {
+    /// Signs bytes that need not be claims, for tests that forge.
+    #[expect(clippy::expect_used, reason = "a pair has signed before")]
+    pub(crate) fn seal(&self, typ: &str, payload: &[u8]) -> String {
+        let mut header = self.header.clone();
+        header.typ = Some(typ.to_owned());
+        let header = serde_json::to_vec(&header).expect("a header is JSON");
+        let encoded = [&header, payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = encoded.join(".");
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, self.algorithm());
+        format!("{message}.{}", signature.expect("a key that signed signs"))
+    }
+
     /// The private half, for tests that forge.
+    #[cfg(test)]
     pub(crate) fn private(&self) -> &EncodingKey {
         &self.private
     }

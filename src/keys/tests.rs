@@ -8,19 +8,6 @@ use super::*;
 use crate::store::CHANGES_KEPT;
 use crate::store::Change;
 
-impl KeySet {
-    /// Keys of their own for a test, without a store.
-    pub(crate) fn for_test(algorithm: Algorithm) -> Self {
-        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let line = || {
-            let current = Arc::new(KeyPair::generate(algorithm).0);
-            let all = vec![Arc::clone(&current)];
-            OpenLine { current, all }
-        };
-        Self::assemble(&line(), &line())
-    }
-}
-
 const BOTH: [Algorithm; 2] = [Algorithm::Es256, Algorithm::EdDsa];
 
 fn at(seconds: u64) -> SystemTime {

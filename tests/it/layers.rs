@@ -6,7 +6,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// From the top down: a room uses only rooms of layers below its own.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
+    &["properties"],
     &["cli"],
     &["startup"],
     &["edge"],

@@ -38,7 +38,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn read(text: &str, secrets: Secrets) -> Result<Loaded, Problems> {
-    super::check(
+    super::text(
         Path::new("/srv/gate/gateway.toml"),
         text,
         secrets,
