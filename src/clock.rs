@@ -34,6 +34,12 @@ impl Clock {
         let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
         self.offset_seconds.fetch_add(seconds, Ordering::Relaxed);
     }
+
+    /// Moves this clock and its clones back, as whoever corrects a clock does.
+    pub fn set_back(&self, by: Duration) {
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        self.offset_seconds.fetch_sub(seconds, Ordering::Relaxed);
+    }
 }
 
 /// Whole seconds since the epoch: `NumericDate` of RFC 7519 §2. Times before it count as 0.

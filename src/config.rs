@@ -321,6 +321,8 @@ pub struct Limits {
     pub login: Option<Rate>,
     /// `exempt`: networks that `per_address` does not count.
     pub exempt: Vec<IpNet>,
+    /// `ipv6_prefix`: how many bits of an IPv6 address tell callers apart. 64.
+    pub ipv6_prefix: u8,
     /// `keys_max`: how many callers one policy remembers. 1000000.
     pub keys_max: usize,
 }

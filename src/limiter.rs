@@ -27,7 +27,7 @@ use crate::limiter::table::Table;
 /// Who is counted. Kinds never clash: they are not joined strings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LimitKey {
-    /// An address; IPv6 by /64, IPv4-mapped as IPv4. Made by [`LimitKey::source`].
+    /// An address; IPv6 by its network, IPv4-mapped as IPv4. Made by [`LimitKey::source`].
     Source(IpAddr),
     /// A user or machine.
     Subject(Subject),
@@ -38,13 +38,15 @@ pub enum LimitKey {
 }
 
 impl LimitKey {
-    /// The key of an address. A /64 is the least that a network gives to one of its customers
-    /// (RFC 6177 §2): counted singly, its 2^64 addresses would be as many fresh quotas.
-    pub fn source(address: IpAddr) -> Self {
-        const NETWORK: u128 = !0 << 64;
+    /// The key of an address; of IPv6 only the first `ipv6_prefix` bits count. A /64 is the least that
+    /// a network gives to one of its customers (RFC 6177 §2): counted singly, its 2^64 addresses
+    /// would be as many fresh quotas.
+    pub fn source(address: IpAddr, ipv6_prefix: u8) -> Self {
+        let host_bits = 128_u32.saturating_sub(ipv6_prefix.into());
+        let network = u128::MAX.checked_shl(host_bits).unwrap_or(0);
         Self::Source(match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & network)),
         })
     }
 }
@@ -213,7 +215,7 @@ mod tests {
     }
 
     fn key(number: u32) -> LimitKey {
-        LimitKey::source(IpAddr::from(number.to_be_bytes()))
+        LimitKey::source(IpAddr::from(number.to_be_bytes()), 64)
     }
 
     fn admits<C: Clock>(policy: &Policy<C>, key: &LimitKey) -> bool {
@@ -303,7 +305,9 @@ mod tests {
     // SECURITY 48
     #[test]
     fn addresses_are_counted_by_the_network_they_are_given_out_by() {
-        let source = |text: &str| LimitKey::source(text.parse().unwrap());
+        let by =
+            |ipv6_prefix| move |text: &str| LimitKey::source(text.parse().unwrap(), ipv6_prefix);
+        let source = by(64);
         assert_eq!(
             source("2001:db8:1:2::1"),
             source("2001:db8:1:2:ffff:ffff:ffff:ffff")
@@ -312,6 +316,26 @@ mod tests {
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("::ffff:192.0.2.1"), source("::ffff:192.0.2.2"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        let source = by(56);
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:102::1"));
+        let source = by(128);
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:2::2"));
+    }
+
+    // SECURITY 48
+    #[test]
+    fn a_million_addresses_neither_fill_the_memory_nor_reset_a_count() {
+        let (policy, _clock) = wound(rate(2, 60, 2), 100_000);
+        let victim = LimitKey::Everybody;
+        assert_eq!((0..3).filter(|_| admits(&policy, &victim)).count(), 2);
+        let admitted = (0..1_000_000)
+            .filter(|number| admits(&policy, &key(*number)))
+            .count();
+        assert!(policy.keys() <= 100_000, "{}", policy.keys());
+        // Those that are remembered had one each; all others shared two in each of the 64 shards.
+        assert!((90_000..=100_128).contains(&admitted), "{admitted}");
+        assert!(!admits(&policy, &victim));
     }
 
     #[test]

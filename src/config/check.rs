@@ -351,6 +351,7 @@ fn limits(table: &Table<'_>) -> Limits {
         register: table.rate("register", "60 per hour"),
         login: table.rate("login", "60 per minute"),
         exempt: table.list("exempt", values::network),
+        ipv6_prefix: table.integer("ipv6_prefix", 32..=128, 64),
         keys_max: table.integer("keys_max", 1000..=100_000_000, 1_000_000),
     }
 }

@@ -44,6 +44,8 @@ pub struct Limits {
     pub login: Option<Quota>,
     /// `exempt`
     pub exempt: Arc<[IpNet]>,
+    /// `ipv6_prefix`
+    pub ipv6_prefix: u8,
 }
 
 /// A limit said no.
@@ -74,7 +76,7 @@ impl Limits {
     pub fn admit_source(&self, source: &Source, spent: &mut Spent) -> Result<(), Limited> {
         match &self.per_address {
             Some(quota) if !self.is_exempt(source.address) => {
-                quota.spend(&LimitKey::source(source.address), spent)
+                quota.spend(&self.source(source), spent)
             }
             _ => Ok(()),
         }
@@ -92,7 +94,7 @@ impl Limits {
             Endpoint::Other => return Ok(()),
         };
         match quota {
-            Some(quota) => quota.spend(&LimitKey::source(source.address), &mut Spent::default()),
+            Some(quota) => quota.spend(&self.source(source), &mut Spent::default()),
             None => Ok(()),
         }
     }
@@ -114,19 +116,38 @@ impl Limits {
         let shared_from = limits.partition_point(|(by, _)| *by != LimitBy::Route);
         let (own, shared) = limits.split_at(shared_from);
         for (by, quota) in own {
-            quota.spend(&key(*by, permit.caller(), source.address), spent)?;
+            quota.spend(&self.key(*by, permit.caller(), source), spent)?;
         }
         if let (Some(quota), Caller::Known(_)) = (&self.per_user, permit.caller()) {
-            quota.spend(&key(LimitBy::User, permit.caller(), source.address), spent)?;
+            quota.spend(&self.key(LimitBy::User, permit.caller(), source), spent)?;
         }
         for (by, quota) in shared {
-            quota.spend(&key(*by, permit.caller(), source.address), spent)?;
+            quota.spend(&self.key(*by, permit.caller(), source), spent)?;
         }
         Ok(())
     }
 
     fn is_exempt(&self, address: IpAddr) -> bool {
         self.exempt.iter().any(|network| network.contains(&address))
+    }
+
+    fn key(&self, by: LimitBy, caller: &Caller, source: &Source) -> LimitKey {
+        match (by, caller) {
+            (LimitBy::Route, _) => LimitKey::Everybody,
+            (LimitBy::Address, _) | (_, Caller::Anonymous) => self.source(source),
+            (LimitBy::Client, Caller::Known(identity))
+                if !identity.claims().client.is_first_party() =>
+            {
+                LimitKey::Client(identity.claims().client.clone())
+            }
+            (LimitBy::User | LimitBy::Client, Caller::Known(identity)) => {
+                LimitKey::Subject(identity.claims().subject.clone())
+            }
+        }
+    }
+
+    fn source(&self, source: &Source) -> LimitKey {
+        LimitKey::source(source.address, self.ipv6_prefix)
     }
 }
 
@@ -201,19 +222,4 @@ impl Spent {
 /// One item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
 fn state(name: &str, remaining: u32, reset_seconds: u32) -> String {
     format!("\"{name}\";r={remaining};t={reset_seconds}")
-}
-
-fn key(by: LimitBy, caller: &Caller, address: IpAddr) -> LimitKey {
-    match (by, caller) {
-        (LimitBy::Route, _) => LimitKey::Everybody,
-        (LimitBy::Address, _) | (_, Caller::Anonymous) => LimitKey::source(address),
-        (LimitBy::Client, Caller::Known(identity))
-            if !identity.claims().client.is_first_party() =>
-        {
-            LimitKey::Client(identity.claims().client.clone())
-        }
-        (LimitBy::User | LimitBy::Client, Caller::Known(identity)) => {
-            LimitKey::Subject(identity.claims().subject.clone())
-        }
-    }
 }

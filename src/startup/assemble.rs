@@ -197,6 +197,7 @@ impl<'a> Quotas<'a> {
             register: named("register", config.limits.register),
             login: named("login", config.limits.login),
             exempt: config.limits.exempt.clone().into(),
+            ipv6_prefix: config.limits.ipv6_prefix,
         }
     }
 

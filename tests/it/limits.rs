@@ -39,19 +39,39 @@ async fn storm(callers: impl IntoIterator<Item = Caller>, path: &'static str) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn five_per_minute_is_five_however_many_ask_at_once() {
     let (gateway, app) = limited(FIVE).await;
-    let connections: Vec<_> = (0..10).map(|_| gateway.anonymous()).collect();
-    let callers = connections.iter().cycle().take(50).cloned();
-    assert_eq!(storm(callers, "/app").await, (5, 45));
+    let connections: Vec<_> = (0..20).map(|_| gateway.anonymous()).collect();
+    let callers = connections.iter().cycle().take(200).cloned();
+    assert_eq!(storm(callers, "/app").await, (5, 195));
     assert_eq!(app.requests().len(), 5);
 }
 
 // SECURITY 47
 #[tokio::test(flavor = "multi_thread")]
-async fn five_per_minute_is_five_over_the_streams_of_one_connection() {
+async fn five_per_minute_is_five_over_the_streams_of_a_few_connections() {
     let (gateway, app) = limited(FIVE).await;
-    let connection = gateway.anonymous_http2();
-    let callers = std::iter::repeat_n(connection, 50);
-    assert_eq!(storm(callers, "/app").await, (5, 45));
+    let connections: Vec<_> = (0..4).map(|_| gateway.anonymous_http2()).collect();
+    let callers = connections.iter().cycle().take(200).cloned();
+    assert_eq!(storm(callers, "/app").await, (5, 195));
+    assert_eq!(app.requests().len(), 5);
+}
+
+// SECURITY 47
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_gives_nothing_back_and_takes_nothing_away() {
+    let (gateway, app) = limited(FIVE).await;
+    let caller = gateway.anonymous();
+    for _ in 0..3 {
+        caller.get("/app").await.expect(200);
+    }
+    gateway.clock().advance(Duration::from_secs(24 * 60 * 60));
+    for _ in 0..2 {
+        caller.get("/app").await.expect(200);
+    }
+    gateway.clock().set_back(Duration::from_secs(48 * 60 * 60));
+    let refused = caller.get("/app").await;
+    let wait: u32 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=12).contains(&wait), "{wait}");
+    refused.expect_problem(429, "limited");
     assert_eq!(app.requests().len(), 5);
 }
 
@@ -143,6 +163,60 @@ async fn a_trusted_proxy_brings_callers_with_counts_of_their_own() {
         refused.expect_problem(429, "limited");
     }
     assert_eq!(app.requests().len(), 10);
+}
+
+// SECURITY 48
+#[tokio::test(flavor = "multi_thread")]
+async fn the_addresses_of_one_network_share_one_count() {
+    let trusting =
+        format!("[gateway]\ntrusted_proxies = ['127.0.0.1']\n[limits]\nipv6_prefix = 56\n{FIVE}");
+    let (gateway, app) = limited(&trusting).await;
+    let caller = gateway.anonymous();
+    let ask = async |address: &str| {
+        caller
+            .get_with("/app", &[("x-forwarded-for", address)])
+            .await
+    };
+    for number in 0..5 {
+        ask(&format!("2001:db8:0:{number}::{number}"))
+            .await
+            .expect(200);
+    }
+    for same in ["2001:db8::99", "2001:db8:0:ff::1", "[2001:db8:0:7::1]:443"] {
+        ask(same).await.expect_problem(429, "limited");
+    }
+    assert_eq!(app.requests().len(), 5);
+    for other in ["2001:db8:0:100::1", "::ffff:192.0.2.1"] {
+        ask(other).await.expect(200);
+    }
+}
+
+// SECURITY 48
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_floods_the_table_resets_nobodys_count() {
+    let trusting =
+        format!("[gateway]\ntrusted_proxies = ['127.0.0.1']\n[limits]\nkeys_max = 1000\n{FIVE}");
+    let (gateway, _app) = limited(&trusting).await;
+    let caller = gateway.anonymous_http2();
+    let ask = async |address: &str| {
+        caller
+            .get_with("/app", &[("x-forwarded-for", address)])
+            .await
+    };
+    for _ in 0..5 {
+        ask("192.0.2.1").await.expect(200);
+    }
+    ask("192.0.2.1").await.expect_problem(429, "limited");
+    let mut refused = 0;
+    for number in 0..3000_u32 {
+        let address = std::net::Ipv4Addr::from(0xC612_0000 + number);
+        refused += usize::from(ask(&address.to_string()).await.status == 429);
+    }
+    assert!(
+        refused > 1000,
+        "what finds no room shares one count: {refused}"
+    );
+    ask("192.0.2.1").await.expect_problem(429, "limited");
 }
 
 // SECURITY 47

@@ -71,6 +71,7 @@ fn the_commented_keys_of_the_sample_are_true() {
     assert_eq!(full.limits.per_user, plain.limits.per_user);
     assert_eq!(full.limits.register, plain.limits.register);
     assert_eq!(full.limits.login, plain.limits.login);
+    assert_eq!(full.limits.ipv6_prefix, plain.limits.ipv6_prefix);
     assert_eq!(full.limits.keys_max, plain.limits.keys_max);
     assert_eq!(
         full.accounts.password_length_min,
