@@ -163,6 +163,8 @@ pub struct Gateway {
     pub trusted_proxies: Vec<IpNet>,
     /// `cors_origins`: who may call the own endpoints from another origin.
     pub cors_origins: Vec<String>,
+    /// `hsts`: how long browsers keep to https once they have been here; zero says nothing. 365 days.
+    pub hsts: Duration,
     /// `threads`: how many cores carry requests; when left out, all of them.
     pub threads: usize,
 }

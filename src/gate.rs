@@ -11,6 +11,7 @@ pub mod endpoint;
 mod forward;
 pub mod headers;
 pub mod host;
+pub mod hsts;
 pub mod inbound;
 pub mod limit;
 mod panic;
@@ -46,6 +47,7 @@ use crate::gate::endpoint::Endpoint;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
 use crate::gate::headers::REQUEST_ID;
+use crate::gate::hsts::Hsts;
 use crate::gate::inbound::Inbound;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Spent;
@@ -77,6 +79,8 @@ pub struct Gate {
     pub own_paths: OwnPaths,
     /// Which origins may call them.
     pub own_cors: Option<Arc<CorsPolicy>>,
+    /// Whether browsers are told to come back over https only.
+    pub hsts: Hsts,
     /// The routes.
     pub routes: Arc<Routes>,
     /// Credentials.
@@ -140,6 +144,7 @@ impl Gate {
         };
         self.count_dropped(&inbound);
         let mut record = Box::new(Record::of(&self.scribe, &inbound));
+        record.trail.hsts = self.hsts.applies_to(&inbound);
         let reader = self.reader(&inbound);
         let mut spent = Spent::default();
         let handled = {
@@ -328,6 +333,9 @@ impl Gate {
     ) -> Response<AnswerBody> {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, record.request_id().value().clone());
+        if record.trail.hsts {
+            self.hsts.apply(headers);
+        }
         let own_cors = || self.own_cors.as_deref().filter(|_| record.trail.own);
         let found = || record.trail.route.as_ref().and_then(|route| route.cors());
         match reader {

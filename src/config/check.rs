@@ -162,6 +162,7 @@ fn gateway(table: &Table<'_>) -> Gateway {
             .unwrap_or_else(|| "/auth".to_owned()),
         trusted_proxies: table.list("trusted_proxies", values::network),
         cors_origins: table.list("cors_origins", values::origin),
+        hsts: table.duration("hsts", Duration::ZERO..=YEAR * 2, YEAR),
         threads: table.integer("threads", 1..=1024, cores()),
     }
 }
@@ -186,6 +187,8 @@ fn prefix(text: &str) -> Result<String, Malformed> {
         _ => patterns::path(text).map(|path| path.to_string()),
     }
 }
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 fn connections(table: &Table<'_>) -> Connections {
     let seconds = Duration::from_secs;

@@ -67,6 +67,8 @@ pub struct Trail {
     pub own: bool,
     /// Whether it is a preflight that the gate answers itself.
     pub preflight: bool,
+    /// Whether its answer says that the host is for https only.
+    pub hsts: bool,
     /// Its route.
     pub route: Option<Arc<Route>>,
     /// Its caller.
@@ -167,6 +169,7 @@ impl Drop for Record {
         let Trail {
             own,
             preflight: _,
+            hsts: _,
             route,
             identity,
             upstream,

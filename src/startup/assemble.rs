@@ -22,6 +22,7 @@ use crate::gate::cors::CorsPolicy;
 use crate::gate::door::Door;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
+use crate::gate::hsts::Hsts;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Quota;
 use crate::gate::request_id::RequestIds;
@@ -142,6 +143,7 @@ impl Gates {
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
             own_cors: self.own_cors.clone(),
+            hsts: Hsts::new(config.gateway.hsts.as_secs()),
             routes: Arc::clone(&self.routes),
             authenticator: Authenticator::new(self.judge.clone()),
             headers: Headers::new(

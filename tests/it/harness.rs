@@ -36,6 +36,14 @@ pub(crate) async fn in_time<T>(what: &str, event: impl Future<Output = T>) -> T 
     }
 }
 
+/// Says aloud that a test goes without what it needs. In CI that is an error.
+#[track_caller]
+#[expect(clippy::print_stderr, reason = "it is to be heard")]
+pub(crate) fn goes_without(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "no {what}: see tests/run");
+    eprintln!("SKIPPED: no {what}; tests/run installs it");
+}
+
 /// Both libraries want to be told which cryptography to use before they are first asked.
 pub(crate) fn install_crypto() {
     static ONCE: Once = Once::new();

@@ -37,3 +37,4 @@ mod security_matrix;
 mod sessions;
 mod spoofed_headers;
 mod tls;
+mod transport;
