@@ -1,54 +1,149 @@
-//! Every requirement that this version answers for has a test that names it.
+//! `docs/security.md` says which test proves which requirement, and what the others wait for. Here it
+//! is held to that.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::Path;
 
 use crate::layers::collect;
 
-/// The numbers that are due.
-const DUE: [u32; 28] = [
-    1, 3, 4, 6, 7, 10, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 47, 49, 51, 55,
-    57, 58, 59,
-];
+/// The requirements are numbered from 1 to this.
+const LAST: u32 = 60;
 
 #[test]
-fn every_requirement_that_is_due_has_a_test_that_names_it() {
+fn the_table_of_requirements_is_true() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
-    collect(&root.join("tests"), &mut files);
-    let proven: BTreeSet<u32> = files
-        .iter()
-        .flat_map(|file| proven_by(&fs::read_to_string(file).unwrap()))
+    let proofs = proofs(root);
+    let file = root.join("docs/security.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let mut numbers = Vec::new();
+    let mut unproven = Vec::new();
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let Some(row) = Row::read(line) else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        let proofs = proofs.get(&row.number).cloned().unwrap_or_default();
+        if proofs.is_empty() && row.waits_for.is_empty() {
+            unproven.push(row.number);
+        }
+        numbers.push(row.number);
+        lines.push(row.with(&proofs));
+    }
+    assert_eq!(
+        numbers,
+        (1..=LAST).collect::<Vec<_>>(),
+        "one row each, in order"
+    );
+    assert_eq!(
+        unproven, [0; 0],
+        "no test names these, and they wait for nothing"
+    );
+    let strays: Vec<_> = proofs
+        .keys()
+        .filter(|number| !numbers.contains(number))
         .collect();
-    let missing: Vec<_> = DUE
-        .into_iter()
-        .filter(|number| !proven.contains(number))
-        .collect();
-    assert!(missing.is_empty(), "no test names {missing:?}");
+    assert!(strays.is_empty(), "no such requirement: {strays:?}");
+
+    let true_text = lines.join("\n") + "\n";
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, true_text).unwrap();
+    } else if text != true_text {
+        panic!(
+            "docs/security.md lists other tests than there are: UPDATE_DOCS=1 tests/run security_matrix"
+        );
+    }
 }
 
-/// The numbers in comments that stand directly above a test.
-fn proven_by(text: &str) -> BTreeSet<u32> {
+/// `| number | requirement | proven by | waits for |`
+struct Row<'a> {
+    number: u32,
+    requirement: &'a str,
+    waits_for: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        match cells.as_slice() {
+            ["", number, requirement, _, waits_for, ""] => Some(Self {
+                number: number.parse().ok()?,
+                requirement,
+                waits_for,
+            }),
+            _ => None,
+        }
+    }
+
+    fn with(&self, proofs: &BTreeSet<String>) -> String {
+        let proofs: Vec<_> = proofs.iter().map(|proof| format!("`{proof}`")).collect();
+        let proofs = proofs.join("<br>");
+        let Self {
+            number,
+            requirement,
+            waits_for,
+        } = self;
+        format!("| {number} | {requirement} | {proofs} | {waits_for} |")
+    }
+}
+
+/// The tests that name a number, as `file::test`.
+fn proofs(root: &Path) -> BTreeMap<u32, BTreeSet<String>> {
+    let mut proofs: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for folder in ["src", "tests/it"] {
+        let folder = root.join(folder);
+        let mut files = Vec::new();
+        collect(&folder, &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let name = file.strip_prefix(&folder).unwrap().with_extension("");
+            for (number, test) in proven_by(&text) {
+                let proof = format!("{}::{test}", name.display());
+                proofs.entry(number).or_default().insert(proof);
+            }
+        }
+    }
+    proofs
+}
+
+/// The numbers in comments that stand directly above a test, and its name.
+fn proven_by(text: &str) -> BTreeSet<(u32, String)> {
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let above_a_test = |at: usize| {
-        let below = lines[at + 1..].iter().find(|line| !line.starts_with("//"));
-        below.is_some_and(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
-    };
-    lines
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| above_a_test(*at))
-        .filter_map(|(_, line)| line.strip_prefix("// SECURITY "))
-        .flat_map(|numbers| numbers.split(|character: char| !character.is_ascii_digit()))
-        .filter_map(|number| number.parse().ok())
-        .collect()
+    let mut proven = BTreeSet::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(numbers) = line.strip_prefix("// SECURITY ") else {
+            continue;
+        };
+        let below = lines[at + 1..]
+            .iter()
+            .skip_while(|line| line.starts_with("//"));
+        let mut attributes = below.clone().take_while(|line| line.starts_with("#["));
+        if !attributes.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+        {
+            continue;
+        }
+        let name = below
+            .skip_while(|line| line.starts_with("#["))
+            .find_map(|line| {
+                let (_, after) = line.split_once("fn ")?;
+                after.split('(').next().map(str::to_owned)
+            });
+        let numbers = numbers.split(|character: char| !character.is_ascii_digit());
+        for number in numbers.filter_map(|number| number.parse().ok()) {
+            proven.insert((number, name.clone().unwrap_or_default()));
+        }
+    }
+    proven
 }
 
 #[test]
 fn only_a_comment_above_a_test_counts() {
-    let text = "// SECURITY 1\n#[test]\n// SECURITY 2\nfn x() {}\n/// SECURITY 3\n#[test]\n\
-                // SECURITY 4 and 5\n#[tokio::test(flavor = \"multi_thread\")]\n";
-    assert_eq!(proven_by(text), BTreeSet::from([1, 4, 5]));
+    let text = "// SECURITY 1\n#[test]\nfn one() {}\n// SECURITY 2\nfn x() {}\n/// SECURITY 3\n#[test]\n\
+                fn y() {}\n// SECURITY 4 and 5\n// Why.\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn two() {}\n";
+    let expected = [(1, "one"), (4, "two"), (5, "two")];
+    let expected = expected.map(|(number, name)| (number, name.to_owned()));
+    assert_eq!(proven_by(text), BTreeSet::from(expected));
 }
