@@ -94,7 +94,7 @@ pub fn path(data: &[u8]) {
                 .all(|segment| !segment.contains(['/', '\\', ';']))
         );
     }
-    for count in 0..=path.segments().count() {
+    for count in 0..=path.segments().count().min(16) {
         let first = path.first_segments(count);
         assert!(path.as_str().starts_with(first));
     }

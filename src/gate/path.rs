@@ -32,10 +32,16 @@ pub enum PathRefusal {
     /// A `%` without two hexadecimal digits.
     #[error("The path holds a '%' that is not followed by two hexadecimal digits.")]
     BadEncoding,
+    /// Encoded over and over.
+    #[error("The path is percent-encoded too many times over.")]
+    TooDeep,
     /// Not UTF-8 once decoded.
     #[error("The path is not UTF-8 once it is percent-decoded.")]
     NotUtf8,
 }
+
+/// How often a path is decoded to see what an app might make of it. None decodes thrice.
+const DECODINGS_MAX: usize = 4;
 
 impl RequestPath {
     /// Checks a request target.
@@ -98,15 +104,15 @@ impl RequestPath {
     ///
     /// # Errors
     ///
-    /// Where that reading has a dot segment or a control byte.
+    /// Where that reading has a dot segment or a control byte, or needs more than
+    /// [`DECODINGS_MAX`] decodings: `%25252525...` would otherwise cost its length squared.
     pub fn understood(&self) -> Result<Vec<String>, PathRefusal> {
         let mut path = self.target.path().to_owned();
-        while path.contains('%') {
-            let decoded = decode(&path).into_owned();
-            if decoded == path {
-                break;
-            }
-            path = decoded;
+        for _ in 0..DECODINGS_MAX {
+            path = decode(&path).into_owned();
+        }
+        if has_encoding(&path) {
+            return Err(PathRefusal::TooDeep);
         }
         if path
             .chars()
@@ -347,6 +353,9 @@ mod tests {
         assert_eq!(understood("/%2561dmin"), Ok(vec!["admin".into()]));
         assert_eq!(understood("/a/%252e%252e/b"), Err(PathRefusal::DotSegment));
         assert_eq!(understood("/a%2500"), Err(PathRefusal::Control));
+        assert_eq!(understood("/%25252561"), Ok(vec!["a".into()]));
+        let deep = format!("/%{}61", "25".repeat(4));
+        assert_eq!(understood(&deep), Err(PathRefusal::TooDeep));
     }
 
     #[test]

@@ -51,12 +51,13 @@ impl Source {
             let Some(earlier) = parse_entry(entry) else {
                 break;
             };
-            hops.insert(0, address);
+            hops.push(address);
             address = earlier;
             if !contains(trusted, address) {
                 break;
             }
         }
+        hops.reverse();
         Self {
             address,
             through_proxy: true,
