@@ -21,7 +21,6 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use url::Url;
 
@@ -43,9 +42,8 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         stream,
         peer,
         kind,
-        permit,
+        place: _place,
     } = accepted;
-    let _permit: OwnedSemaphorePermit = permit;
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
