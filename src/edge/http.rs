@@ -12,7 +12,6 @@ use http::StatusCode;
 use http::header;
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http1;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -30,6 +29,7 @@ use crate::edge::core::CoreConfig;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
+use crate::edge::patience::Streams;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
@@ -140,7 +140,8 @@ async fn http2_connection(
     // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
     // (RFC 9113 §6.5.2).
     let header_list_bytes = limits.header_bytes + 32 * limits.headers;
-    let served = http2::Builder::new(LocalExecutor)
+    let streams = Streams::new(&activity, limits.body_timeout);
+    let served = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_list_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
@@ -242,17 +243,5 @@ fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<Answer
             let detail = "Only a path of one valid Host can be sent on to https.";
             Problem::new(StatusCode::BAD_REQUEST, "host_refused", detail).into_response("-")
         }
-    }
-}
-
-/// Spawns on the core's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        drop(tokio::task::spawn_local(async move {
-            future.await;
-        }));
     }
 }

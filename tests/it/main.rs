@@ -34,5 +34,6 @@ mod overload;
 mod routing;
 mod security_matrix;
 mod sessions;
+mod slow;
 mod spoofed_headers;
 mod tls;
