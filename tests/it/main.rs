@@ -23,6 +23,7 @@ mod first_minute;
 mod flask;
 mod forwarding;
 mod framing;
+mod http2;
 mod keys;
 mod layers;
 mod limits;
