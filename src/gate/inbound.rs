@@ -10,7 +10,6 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
-use http::Uri;
 use http::Version;
 use http::header;
 use http::request::Parts;
@@ -241,10 +240,9 @@ fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed>
         return Err(Malformed::Method);
     }
     let host = host(parts)?;
-    // Without a `:path` the root would be taken for it (RFC 9113 §8.3.1).
-    let target = Some(&parts.uri).filter(|uri| !uri.path().is_empty());
-    let target = target
-        .and_then(Uri::path_and_query)
+    let target = parts
+        .uri
+        .path_and_query()
         .cloned()
         .ok_or(Malformed::Path(PathRefusal::NotAPath))?;
     if target.as_str().len() > TARGET_BYTES_MAX {

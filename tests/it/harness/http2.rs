@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::in_time;
 use crate::harness::raw::Raw;
 use crate::harness::raw::tls;
 
@@ -61,6 +62,15 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// The status of an answer.
+    #[track_caller]
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Answered(status, _) => *status,
+            Self::Reset(_) | Self::Closed(_) => panic!("no answer: {self:?}"),
+        }
+    }
+
     /// An answer that is no problem, or one that is.
     pub(crate) fn answered(status: u16, code: &str) -> Self {
         Self::Answered(status, code.to_owned())
@@ -126,18 +136,27 @@ impl Http2 {
 
     /// Sends the same bytes again and again, with pauses, until something has become of a stream.
     pub(crate) async fn trickle(&mut self, stream: u32, bytes: &[u8]) -> Outcome {
-        loop {
-            tokio::select! {
-                outcome = self.outcome(stream) => return outcome,
-                () = sleep(Duration::from_millis(50)) => {
-                    self.raw.send(bytes).await;
+        let trickling = async {
+            loop {
+                tokio::select! {
+                    outcome = self.read_outcome(stream) => return outcome,
+                    () = sleep(Duration::from_millis(50)) => {
+                        self.raw.send(bytes).await;
+                    }
                 }
             }
-        }
+        };
+        in_time("somebody to have enough of a trickle", trickling).await
     }
 
-    /// Waits for what becomes of a stream; whoever stops waiting loses nothing.
+    /// Waits for what becomes of a stream, and answers pings meanwhile.
     pub(crate) async fn outcome(&mut self, stream: u32) -> Outcome {
+        let outcome = self.read_outcome(stream);
+        in_time("what becomes of a stream", outcome).await
+    }
+
+    /// Whoever stops waiting loses nothing.
+    async fn read_outcome(&mut self, stream: u32) -> Outcome {
         loop {
             let Some(head) = self.raw.peek(9).await else {
                 return Outcome::Closed(None);
