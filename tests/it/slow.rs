@@ -122,9 +122,10 @@ async fn a_header_block_has_a_deadline_over_http2() {
     trickling.raw().send(begun).await;
 
     assert_others_are_served(&gateway).await;
-    silent.rest().await;
-    idle.raw().rest().await;
-    unfinished.raw().rest().await;
+    in_time("the end of a silent connection", silent.rest()).await;
+    assert!(matches!(idle.outcome(1).await, Outcome::Closed(_)));
+    let end = unfinished.raw().rest();
+    in_time("the end of an unfinished header block", end).await;
     trickling.raw().trickle([0]).await;
     app.assert_untouched();
 }

@@ -155,16 +155,20 @@ impl Raw {
 
     /// Sends the same bytes again and again, with pauses, until the other end closes: what it said.
     pub(crate) async fn trickle(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
-        loop {
-            tokio::select! {
-                more = self.more() => if !more {
-                    return std::mem::take(&mut self.unread);
-                },
-                () = sleep(Duration::from_millis(50)) => {
-                    self.send(&bytes).await;
+        let trickling = async {
+            loop {
+                tokio::select! {
+                    more = self.more() => if !more {
+                        return;
+                    },
+                    () = sleep(Duration::from_millis(50)) => {
+                        self.send(&bytes).await;
+                    }
                 }
             }
-        }
+        };
+        in_time("somebody to have enough of a trickle", trickling).await;
+        std::mem::take(&mut self.unread)
     }
 
     /// Reads up to and with these bytes.
