@@ -23,21 +23,21 @@ pub enum BodyError {
     /// More than `max_body`.
     #[error("the request body is larger than allowed")]
     TooLarge,
-    /// The sender paused for longer than allowed.
-    #[error("the sender of the body paused for too long")]
+    /// The sender let us wait for longer than allowed.
+    #[error("the body came too slowly")]
     Idle,
     /// The connection broke, or its framing did.
     #[error("the body broke off")]
     Broken,
 }
 
-/// A request's body on its way to an upstream: at most so many bytes, no pause longer than so much,
+/// A request's body on its way to an upstream: at most so many bytes, no slower than [`Patience`] lasts,
 /// no trailers (SECURITY 5: a stranger's trailers could spell an identity header).
 #[derive(Debug)]
 pub struct RequestBody {
     inner: Incoming,
     bytes_left: u64,
-    pause: Pause,
+    patience: Patience,
     progress: Progress,
 }
 
@@ -65,16 +65,23 @@ impl Progress {
 
 impl RequestBody {
     /// Wraps a body.
-    pub fn new(inner: Incoming, bytes_max: u64, pause_max: Duration) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// Where it says that it is too large: before anything is read or sent on for it.
+    pub fn new(inner: Incoming, bytes_max: u64, patience_max: Duration) -> Result<Self, BodyError> {
+        if inner.size_hint().lower() > bytes_max {
+            return Err(BodyError::TooLarge);
+        }
+        Ok(Self {
             inner,
             bytes_left: bytes_max,
-            pause: Pause::new(pause_max),
+            patience: Patience::new(patience_max),
             progress: Progress(Rc::new(State {
                 error: Cell::new(None),
                 moved_at: Cell::new(Instant::now()),
             })),
-        }
+        })
     }
 
     /// The end by which to learn how it is getting on.
@@ -99,10 +106,9 @@ impl Body for RequestBody {
         loop {
             let this = &mut *self;
             let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(context) else {
-                ready!(this.pause.poll_elapsed(context));
+                ready!(this.patience.poll_end(context));
                 return self.fail(BodyError::Idle);
             };
-            this.pause.reset();
             let frame = match polled {
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
@@ -111,6 +117,7 @@ impl Body for RequestBody {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
+            this.patience.earn(data.len());
             this.progress.0.moved_at.set(Instant::now());
             match this.bytes_left.checked_sub(data.len() as u64) {
                 Some(left) => this.bytes_left = left,
@@ -139,7 +146,7 @@ pub trait AtEnd {
 #[derive(Debug)]
 pub struct ResponseBody<E: AtEnd> {
     inner: Incoming,
-    pause: Pause,
+    patience: Patience,
     at_end: Option<E>,
 }
 
@@ -148,7 +155,7 @@ impl<E: AtEnd> ResponseBody<E> {
     pub fn new(inner: Incoming, pause_max: Duration, at_end: E) -> Self {
         let mut body = Self {
             inner,
-            pause: Pause::new(pause_max),
+            patience: Patience::new(pause_max),
             at_end: Some(at_end),
         };
         if body.inner.is_end_stream() {
@@ -174,10 +181,11 @@ impl<E: AtEnd + Unpin> Body for ResponseBody<E> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(context) else {
-            ready!(this.pause.poll_elapsed(context));
+            ready!(this.patience.poll_end(context));
             return Poll::Ready(Some(Err(BodyError::Idle)));
         };
-        this.pause.reset();
+        // An app may say a little now and then for as long as it likes: it is ours.
+        this.patience.restore();
         let frame = match polled {
             None => {
                 this.finish();
@@ -222,36 +230,102 @@ fn filter_trailers(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// A deadline that costs nothing until a body first makes somebody wait.
+/// How long we go on waiting for the other end of a body. Every wait takes from it, and every byte that
+/// moves gives a little back, so that a trickle ends as a pause does (SECURITY 10). It costs nothing until
+/// somebody first has to wait.
 #[derive(Debug)]
-struct Pause {
+pub struct Patience {
     max: Duration,
+    left: Duration,
+    waiting_since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
-    running: bool,
 }
 
-impl Pause {
-    fn new(max: Duration) -> Self {
+impl Patience {
+    /// What one byte gives back: 250 bytes a second can go on for ever.
+    const EARNED_BY_A_BYTE: Duration = Duration::from_millis(4);
+
+    /// `max` is how long the other end may do nothing at all.
+    pub fn new(max: Duration) -> Self {
         Self {
             max,
+            left: max,
+            waiting_since: None,
             sleep: None,
-            running: false,
         }
     }
 
-    fn reset(&mut self) {
-        self.running = false;
-    }
-
-    fn poll_elapsed(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let max = self.max;
+    /// Ready when there is none left. To be polled whenever there is something to wait for.
+    pub fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self
             .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(max)));
-        if !self.running {
-            self.running = true;
-            sleep.as_mut().reset(Instant::now() + max);
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.left)));
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            sleep.as_mut().reset(now + self.left);
         }
         sleep.as_mut().poll(context)
+    }
+
+    /// The wait is over, and so many bytes have come of it.
+    pub fn earn(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting_since.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+        if self.left < self.max {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let earned = Self::EARNED_BY_A_BYTE.saturating_mul(bytes);
+            self.left = self.left.saturating_add(earned).min(self.max);
+        }
+    }
+
+    /// The wait is over, and forgotten.
+    pub fn restore(&mut self) {
+        self.waiting_since = None;
+        self.left = self.max;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// How long a sender lasts who sends so many bytes every second; `None` where it is for ever.
+    async fn lasts(bytes_per_second: usize) -> Option<Duration> {
+        let mut patience = Patience::new(Duration::from_secs(30));
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            let end = poll_fn(|context| patience.poll_end(context));
+            if tokio::time::timeout(Duration::from_secs(1), end)
+                .await
+                .is_ok()
+            {
+                return Some(begun.elapsed());
+            }
+            patience.earn(bytes_per_second);
+        }
+        None
+    }
+
+    // SECURITY 10
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_ends_as_a_pause_does() {
+        let seconds = async |bytes| lasts(bytes).await.map(|lasted| lasted.as_secs());
+        assert_eq!(seconds(0).await, Some(30));
+        assert_eq!(seconds(1).await, Some(30));
+        assert_eq!(seconds(125).await, Some(59));
+        assert_eq!(seconds(260).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_sent_much_may_still_not_pause_for_longer() {
+        let mut patience = Patience::new(Duration::from_secs(30));
+        patience.earn(1 << 30);
+        let begun = Instant::now();
+        poll_fn(|context| patience.poll_end(context)).await;
+        assert_eq!(begun.elapsed().as_secs(), 30);
     }
 }

@@ -212,14 +212,15 @@ pub struct CertificateFiles {
 /// `[connections]`: what one connection, and all of them, may cost.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    /// `max`: open connections over all listeners; more wait in the kernel's queue. 10000.
+    /// `max`: open connections over all listeners; more wait in the kernel's queue. One address, unless it is
+    /// a trusted proxy's, holds no more than are left for all others. 10000.
     pub max: usize,
     /// `handshake_timeout`: for the TLS handshake. 10 s.
     pub handshake_timeout: Duration,
     /// `header_timeout`: for the whole header block, and for idling between requests. 15 s.
     pub header_timeout: Duration,
-    /// `body_timeout`: between two pieces of a request's body, and for a client that takes nothing
-    /// of its answer. 30 s.
+    /// `body_timeout`: how long a client may let us wait for its body, or take nothing of its answer. Every
+    /// wait counts, and 250 bytes give a second back. 30 s.
     pub body_timeout: Duration,
     /// `header_bytes`: request line and headers together. 32 KiB, 8 KiB to 64 KiB.
     pub header_bytes: usize,

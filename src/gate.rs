@@ -130,6 +130,19 @@ impl Gate {
         connection: Connection,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
+        let attending = pin!(self.attend(connection, request));
+        // A panic in deciding is contained below, where its request is known; this is for the rest.
+        contained(attending).await.unwrap_or_else(|_| {
+            self.metrics.panicked();
+            Rejection::Panicked.problem().into_response("-")
+        })
+    }
+
+    async fn attend(
+        &self,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {

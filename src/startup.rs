@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +24,7 @@ use crate::config::Config;
 use crate::config::ListenerKind;
 use crate::edge::accept;
 use crate::edge::accept::Bound;
+use crate::edge::accept::Places;
 use crate::edge::core::CoreConfig;
 use crate::edge::core::Cores;
 use crate::edge::tls::Tls;
@@ -259,8 +259,8 @@ impl Gateway {
         let threads = config.gateway.threads;
         let (cores, threads) = Cores::start(threads, &core_config, move || gates.gate())
             .context("cannot start the cores")?;
-        let permits = Arc::new(Semaphore::new(config.connections.max));
-        let acceptor = start_acceptor(listeners, &permits, &cores, &draining)?;
+        let places = Places::new(config.connections.max, &config.gateway.trusted_proxies);
+        let acceptor = start_acceptor(listeners, &places, &cores, &draining)?;
         readiness.ready();
 
         shutdown.cancelled().await;
@@ -364,7 +364,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// One thread accepts for all listeners, so that nothing slow is ever in front of a newcomer.
 fn start_acceptor(
     listeners: Vec<Bound>,
-    permits: &Arc<Semaphore>,
+    places: &Arc<Places>,
     cores: &Cores,
     draining: &CancellationToken,
 ) -> anyhow::Result<thread::JoinHandle<()>> {
@@ -377,7 +377,7 @@ fn start_acceptor(
         .map(|bound| Ok((bound.listener.into_std()?, bound.kind, bound.address)))
         .collect::<std::io::Result<Vec<_>>>()
         .context("cannot move a listener to the acceptor")?;
-    let (permits, cores, draining) = (Arc::clone(permits), cores.clone(), draining.clone());
+    let (places, cores, draining) = (Arc::clone(places), cores.clone(), draining.clone());
     thread::Builder::new()
         .name("acceptor".to_owned())
         .spawn(move || {
@@ -391,8 +391,8 @@ fn start_acceptor(
                                 kind,
                                 address,
                             };
-                            let (permits, cores) = (Arc::clone(&permits), cores.clone());
-                            accepting.spawn(accept::run(bound, permits, cores, draining.clone()));
+                            let (places, cores) = (Arc::clone(&places), cores.clone());
+                            accepting.spawn(accept::run(bound, places, cores, draining.clone()));
                         }
                         Err(error) => tracing::error!(%error, %address, "cannot accept"),
                     }

@@ -1,9 +1,17 @@
 //! The acceptor: takes connections, within a bound, and hands each to the least loaded core.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ListenerKind;
 use crate::edge::core::Cores;
+use crate::limiter::LimitKey;
 
 /// How long the acceptor pauses when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,7 +37,7 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// A connection on its way to a core. The permit goes with it and comes back when it ends.
+/// A connection on its way to a core.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket, belonging to no runtime yet.
@@ -37,17 +46,98 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// What is spoken on it.
     pub kind: ListenerKind,
-    /// One of `connections.max`.
-    pub permit: OwnedSemaphorePermit,
+    /// One of `connections.max`, for as long as the connection lives.
+    pub place: Place,
+}
+
+/// Places for connections: so many in all, and nobody holds more of them than are left for everybody
+/// else. One address alone gets at most half, and never the last (SECURITY 53).
+#[derive(Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    held: Mutex<HashMap<LimitKey, usize>>,
+    trusted_proxies: Vec<IpNet>,
+    warned: AtomicBool,
+}
+
+/// A place that somebody holds. It comes back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    holder: Option<(LimitKey, Arc<Places>)>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// However few are left: a browser opens six connections to one host.
+    const ALWAYS_GRANTED: usize = 16;
+
+    /// `count` of them. What a trusted proxy opens, it opens for many.
+    pub fn new(count: usize, trusted_proxies: &[IpNet]) -> Arc<Self> {
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(count)),
+            held: Mutex::default(),
+            trusted_proxies: trusted_proxies.to_vec(),
+            warned: AtomicBool::new(false),
+        })
+    }
+
+    /// Gives a place to whoever is at the other end, unless it holds too many.
+    fn grant(self: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let peer = peer.to_canonical();
+        if self.trusted_proxies.iter().any(|it| it.contains(&peer)) {
+            return Some(Place {
+                holder: None,
+                _permit: permit,
+            });
+        }
+        let key = LimitKey::source(peer);
+        let mut all_held = self.held();
+        let held = all_held.entry(key.clone()).or_default();
+        if *held >= Self::ALWAYS_GRANTED.max(self.free.available_permits()) {
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    client = %peer,
+                    "an address holds as many connections as are left for all others, and gets no \
+                     more; said once"
+                );
+            }
+            return None;
+        }
+        *held += 1;
+        Some(Place {
+            holder: Some((key, Arc::clone(self))),
+            _permit: permit,
+        })
+    }
+
+    /// A panic elsewhere leaves whole counts behind.
+    fn held(&self) -> MutexGuard<'_, HashMap<LimitKey, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((key, places)) = self.holder.take() else {
+            return;
+        };
+        let mut all_held = places.held();
+        if let Some(held) = all_held.get_mut(&key) {
+            *held -= 1;
+            if *held == 0 {
+                all_held.remove(&key);
+            }
+        }
+    }
 }
 
 /// Accepts until told to drain.
-pub async fn run(bound: Bound, permits: Arc<Semaphore>, cores: Cores, draining: CancellationToken) {
+pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: CancellationToken) {
     loop {
         // The permit first: a connection that cannot be served waits in the kernel's queue.
         let permit = tokio::select! {
             () = draining.cancelled() => return,
-            permit = Arc::clone(&permits).acquire_owned() => permit,
+            permit = Arc::clone(&places.free).acquire_owned() => permit,
         };
         let Ok(permit) = permit else {
             return;
@@ -57,7 +147,12 @@ pub async fn run(bound: Bound, permits: Arc<Semaphore>, cores: Cores, draining: 
             accepted = bound.listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => hand_over(&bound, stream, peer, permit, &cores),
+            Ok((stream, peer)) => {
+                // One who gets no place is closed at once: there is no TLS yet to say why.
+                if let Some(place) = places.grant(peer.ip(), permit) {
+                    hand_over(&bound, stream, peer, place, &cores);
+                }
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections; pausing");
@@ -67,13 +162,7 @@ pub async fn run(bound: Bound, permits: Arc<Semaphore>, cores: Cores, draining: 
     }
 }
 
-fn hand_over(
-    bound: &Bound,
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-    cores: &Cores,
-) {
+fn hand_over(bound: &Bound, stream: TcpStream, peer: SocketAddr, place: Place, cores: &Cores) {
     // Without it small answers wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
     // A socket that cannot be moved is one that is already gone.
@@ -82,7 +171,7 @@ fn hand_over(
             stream,
             peer,
             kind: bound.kind,
-            permit,
+            place,
         });
     }
 }

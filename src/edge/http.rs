@@ -12,7 +12,6 @@ use http::StatusCode;
 use http::header;
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http1;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -21,7 +20,6 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use url::Url;
 
@@ -31,6 +29,7 @@ use crate::edge::core::CoreConfig;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
+use crate::edge::patience::Streams;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
@@ -43,9 +42,8 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         stream,
         peer,
         kind,
-        permit,
+        place: _place,
     } = accepted;
-    let _permit: OwnedSemaphorePermit = permit;
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
@@ -142,7 +140,8 @@ async fn http2_connection(
     // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
     // (RFC 9113 §6.5.2).
     let header_list_bytes = limits.header_bytes + 32 * limits.headers;
-    let served = http2::Builder::new(LocalExecutor)
+    let streams = Streams::new(&activity, limits.body_timeout);
+    let served = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_list_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
@@ -244,17 +243,5 @@ fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<Answer
             let detail = "Only a path of one valid Host can be sent on to https.";
             Problem::new(StatusCode::BAD_REQUEST, "host_refused", detail).into_response("-")
         }
-    }
-}
-
-/// Spawns on the core's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        drop(tokio::task::spawn_local(async move {
-            future.await;
-        }));
     }
 }

@@ -1,71 +1,67 @@
 //! How long the edge waits for a client that does nothing.
 //!
 //! hyper has deadlines for the head of a request; what it leaves open is closed here: a client that
-//! does not read its answer (and would hold a connection to the app for as long as it likes), and an
-//! HTTP/2 connection without a stream.
+//! does not read its answer (and would hold a connection to the app for as long as it likes), by not
+//! emptying the socket or by not opening the window of a stream, and an HTTP/2 connection without a stream.
 
 use std::cell::Cell;
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
+use hyper::rt::Executor;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio::time::Sleep;
 use tokio::time::sleep;
 
+use crate::body::Patience;
 use crate::gate::answer::AnswerBody;
 
-/// A socket that gives up on a peer who has not taken a byte for so long.
+/// A socket that gives up on a peer who takes nothing, or next to nothing.
 #[derive(Debug)]
 pub(super) struct Patient {
     stream: TcpStream,
-    max: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
+    patience: Patience,
 }
 
 impl Patient {
-    /// `max` is how long a write may make no progress.
+    /// `max` is how long the peer may take nothing at all.
     pub(super) fn new(stream: TcpStream, max: Duration) -> Self {
         Self {
             stream,
-            max,
-            waiting: None,
-            is_waiting: false,
+            patience: Patience::new(max),
         }
     }
 
-    /// Passes on what a write came to, and fails where it has come to nothing for too long.
-    fn judge<T>(
+    /// Passes on what a write came to, and fails where too little has come of it for too long.
+    fn judge(
         &mut self,
         context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.is_waiting = false;
-            return written;
-        }
-        let max = self.max;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(max)));
-        if !self.is_waiting {
-            self.is_waiting = true;
-            waiting.as_mut().reset(Instant::now() + max);
-        }
-        match waiting.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(written) => {
+                self.patience.earn(*written.as_ref().unwrap_or(&0));
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                ready!(self.patience.poll_end(context));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
         }
     }
 }
@@ -117,18 +113,36 @@ impl AsyncWrite for Patient {
 pub(super) struct Activity {
     under_way: Cell<usize>,
     begun: Cell<u64>,
+    newest: RefCell<Option<Rc<Outflow>>>,
 }
 
 /// One request that is under way, until the last byte of its answer has left.
 #[derive(Debug)]
-pub(super) struct UnderWay(Rc<Activity>);
+pub(super) struct UnderWay {
+    activity: Rc<Activity>,
+    outflow: Rc<Outflow>,
+}
+
+/// How the answer of one stream is getting on.
+#[derive(Debug, Default)]
+struct Outflow {
+    /// Whether the last word was ours: a piece was handed out, and nobody has come for the next one.
+    waits_for_client: Cell<bool>,
+    /// Bytes that were handed out since somebody last looked.
+    bytes: Cell<usize>,
+}
 
 impl Activity {
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
         self.begun.set(self.begun.get().wrapping_add(1));
-        UnderWay(Rc::clone(self))
+        let outflow = Rc::new(Outflow::default());
+        self.newest.replace(Some(Rc::clone(&outflow)));
+        UnderWay {
+            activity: Rc::clone(self),
+            outflow,
+        }
     }
 
     /// Resolves when nothing has been under way for at least `max`, and at most twice as long.
@@ -145,9 +159,53 @@ impl Activity {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0
-            .under_way
-            .set(self.0.under_way.get().saturating_sub(1));
+        let under_way = &self.activity.under_way;
+        under_way.set(under_way.get().saturating_sub(1));
+    }
+}
+
+/// Runs the streams of one HTTP/2 connection on the core's own thread, and resets one whose client takes
+/// nothing of its answer: the socket is no sign of that, because other streams go on, and hyper does not
+/// ask for the body while the client's window is shut.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    activity: Rc<Activity>,
+    max: Duration,
+}
+
+impl Streams {
+    /// `max` is how long a client may take nothing at all.
+    pub(super) fn new(activity: &Rc<Activity>, max: Duration) -> Self {
+        Self {
+            activity: Rc::clone(activity),
+            max,
+        }
+    }
+}
+
+impl<F: Future + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        // hyper calls the service, which begins the request, and brings its stream here right after.
+        let outflow = self.activity.newest.take().unwrap_or_default();
+        let mut patience = Patience::new(self.max);
+        drop(tokio::task::spawn_local(async move {
+            let mut stream = pin!(stream);
+            poll_fn(|context| {
+                if stream.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                let bytes = outflow.bytes.take();
+                if bytes > 0 || !outflow.waits_for_client.get() {
+                    patience.earn(bytes);
+                }
+                if outflow.waits_for_client.get() {
+                    patience.poll_end(context)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        }));
     }
 }
 
@@ -155,16 +213,13 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub(super) struct Held {
     body: AnswerBody,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 impl Held {
     /// Keeps the request under way until the body is dropped.
     pub(super) fn new(body: AnswerBody, under_way: UnderWay) -> Self {
-        Self {
-            body,
-            _under_way: under_way,
-        }
+        Self { body, under_way }
     }
 }
 
@@ -176,7 +231,14 @@ impl Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let outflow = &self.under_way.outflow;
+        outflow.waits_for_client.set(polled.is_ready());
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            outflow.bytes.set(outflow.bytes.get().saturating_add(bytes));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -93,7 +93,7 @@ async fn request(mut inbound: Inbound, body_timeout: Duration) -> Result<Request
     if let Some(value) = authorization {
         headers.insert(header::AUTHORIZATION, value);
     }
-    let body = RequestBody::new(inbound.into_body(), BODY_BYTES_MAX, body_timeout);
+    let body = RequestBody::new(inbound.into_body(), BODY_BYTES_MAX, body_timeout)?;
     let body = timeout(body_timeout, body.collect()).await;
     let body = body.map_err(|_| BodyError::Idle)??.to_bytes();
     let mut request = Request::new(Body::from(body));

@@ -68,16 +68,14 @@ impl Gate {
     ) -> Result<Request<RequestBody>, Rejection> {
         let bytes_max = permit.route().config().body_bytes_max;
         let mut headers = inbound.take_headers();
-        if content_length(&headers).is_some_and(|length| length > bytes_max) {
-            return Err(BodyError::TooLarge.into());
-        }
         if inbound.version() == Version::HTTP_2 {
             join_cookies(&mut headers);
+            say_length_once(&mut headers);
         }
         self.headers.complete(&mut headers, permit, &inbound);
         let method = inbound.method().clone();
         let target = outbound_target(permit, &inbound);
-        let body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout);
+        let body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target;
@@ -97,15 +95,6 @@ pub(super) fn outbound_target<B>(permit: &Permit, inbound: &Inbound<B>) -> Uri {
     Uri::from(shorter.unwrap_or_else(|| target.clone()))
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
-}
-
 /// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let lines: Vec<&[u8]> = headers
@@ -117,6 +106,13 @@ fn join_cookies(headers: &mut HeaderMap) {
         && let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice()))
     {
         headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// h2 lets the same length pass twice; an app may not (SECURITY 1).
+fn say_length_once(headers: &mut HeaderMap) {
+    if let Some(length) = headers.get(header::CONTENT_LENGTH).cloned() {
+        headers.insert(header::CONTENT_LENGTH, length);
     }
 }
 

@@ -62,6 +62,12 @@ impl Headers {
     pub fn complete<B>(&self, headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
         provenance(headers, permit, inbound);
         let route = permit.route().config();
+        if route.methods.is_some() {
+            // The method that was authorised is the one the app is to hear.
+            METHOD_OVERRIDES.iter().for_each(|name| {
+                headers.remove(name);
+            });
+        }
         for (name, value) in inbound.unusual_headers() {
             if route.allow_headers.contains(name) {
                 headers.append(name, value.clone());
@@ -192,6 +198,13 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
     headers.insert(REQUEST_ID, inbound.request_id().value().clone());
     headers.insert(TRACEPARENT, inbound.request_id().traceparent().clone());
 }
+
+/// By which frameworks let a POST be another method.
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -53,6 +53,12 @@ pub enum Malformed {
     /// RFC 9112 §3.2.
     #[error("A request needs exactly one valid Host, the same as in an absolute request target.")]
     Host,
+    /// hyper takes any list of codings that ends with `chunked`, and decodes that last one alone.
+    #[error("The one Transfer-Encoding that is understood here is a single \"chunked\".")]
+    TransferEncoding,
+    /// [`TARGET_BYTES_MAX`].
+    #[error("The request target is longer than 16 KiB.")]
+    TargetTooLong,
     /// `connections.headers`: hyper counts those of HTTP/1.1, and nobody those of HTTP/2.
     #[error("The request has more header lines than are allowed here.")]
     TooManyHeaders,
@@ -66,6 +72,9 @@ pub enum Malformed {
     #[error("This version does not carry WebSocket connections.")]
     Upgrade,
 }
+
+/// The longest request target. What is behind us commonly takes 8 KiB (Apache, nginx) or 16 KiB (Node).
+const TARGET_BYTES_MAX: usize = 16 * 1024;
 
 impl<B> Inbound<B> {
     /// Checks and strips a request.
@@ -226,6 +235,7 @@ fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed>
     if parts.headers.len() > trust.headers_max {
         return Err(Malformed::TooManyHeaders);
     }
+    check_transfer_encoding(&parts.headers)?;
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Malformed::Method);
     }
@@ -235,6 +245,9 @@ fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed>
         .path_and_query()
         .cloned()
         .ok_or(Malformed::Path(PathRefusal::NotAPath))?;
+    if target.as_str().len() > TARGET_BYTES_MAX {
+        return Err(Malformed::TargetTooLong);
+    }
     let path = RequestPath::check(target)?;
     if parts
         .headers
@@ -255,7 +268,21 @@ fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed>
     Ok((host, path))
 }
 
+/// RFC 9112 §6.1 (SECURITY 2): the body of `gzip, chunked` would go on as gzip that nobody is told of.
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Malformed> {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, more) = (lines.next(), lines.next());
+    let is_chunked =
+        |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked") && more.is_none();
+    if coding.is_none_or(is_chunked) {
+        Ok(())
+    } else {
+        Err(Malformed::TransferEncoding)
+    }
+}
+
 /// RFC 9112 §3.2 and RFC 9113 §8.3.1: one host, and the same one wherever it is said (SECURITY 4).
+/// Only HTTP/2 may leave `Host` out, for `:authority`.
 fn host(parts: &Parts) -> Result<Host, Malformed> {
     let mut lines = parts.headers.get_all(header::HOST).iter();
     let (said, more) = (lines.next(), lines.next());
@@ -269,9 +296,9 @@ fn host(parts: &Parts) -> Result<Host, Malformed> {
     let host = match (said, target, more) {
         (_, _, Some(_)) | (None, None, _) => None,
         (Some(said), None, None) => Host::parse(said),
-        (None, Some(target), None) => Host::parse(&target),
+        (None, Some(target), None) if parts.version == Version::HTTP_2 => Host::parse(&target),
         (Some(said), Some(target), None) if same(said, &target) => Host::parse(&target),
-        (Some(_), Some(_), None) => None,
+        (_, Some(_), None) => None,
     };
     host.ok_or(Malformed::Host)
 }

@@ -20,7 +20,7 @@ pub struct RequestPath {
 /// Why a path is a 400 on every route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathRefusal {
-    /// `OPTIONS *`, or nothing at all.
+    /// `OPTIONS *`, a query or a fragment alone, or nothing at all.
     #[error("The request target must be a path that starts with '/'.")]
     NotAPath,
     /// `.` or `..` in any encoding.
@@ -50,10 +50,13 @@ impl RequestPath {
     ///
     /// Where the path holds what no route may allow.
     pub fn check(target: PathAndQuery) -> Result<Self, PathRefusal> {
-        let path = target.path();
-        if !path.starts_with('/') {
+        // An empty target calls itself "/" and is written as nothing: that is what is left of `#x`, or of
+        // HTTP/2 without a `:path`. And `?x` has no path of its own.
+        let text = target.as_str();
+        if !text.starts_with('/') || text == "/" && target != PathAndQuery::from_static("/") {
             return Err(PathRefusal::NotAPath);
         }
+        let path = target.path();
         let oddities = if path.bytes().all(is_plain) && !path.contains("//") {
             check_plain_segments(path)?;
             PathOddities::default()
@@ -274,6 +277,17 @@ mod tests {
     fn segments(path: &str, expected: &[&str]) {
         let path = check(path).unwrap();
         assert_eq!(path.segments().collect::<Vec<_>>(), expected);
+    }
+
+    // SECURITY 6
+    #[test]
+    fn what_is_no_path_is_not_taken_for_the_root() {
+        for target in ["*", "?x", "?", "#", "#/x"] {
+            refuses(target, PathRefusal::NotAPath);
+        }
+        segments("/", &[]);
+        segments("/?x", &[]);
+        segments("/#x", &[]);
     }
 
     // SECURITY 6

@@ -102,6 +102,8 @@ fn of_malformed(malformed: Malformed) -> Problem {
     let (status, code) = match malformed {
         Malformed::Path(_) => (StatusCode::BAD_REQUEST, "path_refused"),
         Malformed::Host => (StatusCode::BAD_REQUEST, "host_refused"),
+        Malformed::TransferEncoding => (StatusCode::BAD_REQUEST, "framing_refused"),
+        Malformed::TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long"),
         Malformed::TooManyHeaders => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "too_many_headers",
@@ -117,8 +119,11 @@ fn of_malformed(malformed: Malformed) -> Problem {
             header::ALLOW,
             "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ),
+        // Nothing behind a body whose end is in doubt is a request (SECURITY 3).
+        Malformed::TransferEncoding => with(problem, header::CONNECTION, "close"),
         Malformed::Path(_)
         | Malformed::Host
+        | Malformed::TargetTooLong
         | Malformed::TooManyHeaders
         | Malformed::TwoCredentials
         | Malformed::Upgrade => problem,

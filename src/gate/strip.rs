@@ -34,7 +34,7 @@ pub struct Trust {
 pub struct Dropped {
     /// Spellings of identity headers.
     pub identity: u64,
-    /// Forwarding headers of strangers.
+    /// Forwarding headers of strangers, and what else they write to be taken for something else.
     pub forwarding: u64,
     /// Names with a byte outside `A-Za-z0-9-`.
     pub unusual: u64,
@@ -221,10 +221,22 @@ fn is_forwarding(name: &str) -> bool {
                 | "x-client-ip"
                 | "client-ip"
                 | "x-cluster-client-ip"
+                | "x-originating-ip"
+                | "x-remote-ip"
+                | "x-remote-addr"
                 | "true-client-ip"
                 | "cf-connecting-ip"
                 | "fastly-client-ip"
+                | "fly-client-ip"
+                | "x-azure-clientip"
+                | "x-host"
+                | "x-http-host-override"
                 | "x-rewrite-url"
+                // Whoever ends TLS must not let these in (RFC 9440 §4).
+                | "client-cert"
+                | "client-cert-chain"
+                // CGI makes it HTTP_PROXY, where many an app looks for its proxy (CVE-2016-5385).
+                | "proxy"
                 | "x-request-id"
                 | "traceparent"
                 | "tracestate"
@@ -238,9 +250,8 @@ pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .collect()
 }
 
@@ -351,6 +362,8 @@ mod tests {
             ("x-real-ip", "1.1.1.1"),
             ("x-original-url", "/admin"),
             ("true-client-ip", "1.1.1.1"),
+            ("proxy", "http://1.1.1.1"),
+            ("client-cert", ":MIIB:"),
         ];
         assert!(stripped(&lines, false).0.is_empty());
         let (left, _) = stripped(&lines, true);
@@ -362,8 +375,9 @@ mod tests {
         let (left, _) = stripped(
             &[
                 ("connection", "close, X-Secret"),
-                ("connection", "keep-alive"),
+                ("connection", "keep-alive, é,X-Other"),
                 ("x-secret", "1"),
+                ("x-other", "1"),
                 ("keep-alive", "5"),
                 ("te", "trailers"),
                 ("transfer-encoding", "chunked"),

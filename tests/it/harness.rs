@@ -6,6 +6,7 @@
 pub(crate) mod binary;
 pub(crate) mod caller;
 pub(crate) mod gateway;
+pub(crate) mod http2;
 pub(crate) mod raw;
 pub(crate) mod upstream;
 

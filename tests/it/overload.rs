@@ -1,10 +1,16 @@
 //! Too much at once: what is shed, and what must not notice.
 
+use reqwest::Method;
 use serde_json::json;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
+use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
+use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
+use crate::harness::raw::Raw;
+use crate::harness::raw::tls_over;
 use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
 
@@ -120,6 +126,41 @@ async fn an_app_gets_no_more_connections_than_it_was_promised() {
     link.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         .await;
     first.await.unwrap().expect(200);
+}
+
+// SECURITY 11 and 53
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_take_all_connections() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "connections.max = 50\n[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"",
+        app.url()
+    ));
+    // All of 127.0.0.0/8 is this machine on Linux.
+    let connect_from = async |address: [u8; 4]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(gateway.address()).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(Raw::new(connect_from([127, 0, 0, 1]).await));
+    }
+    // In the order in which they came: when the last one has been closed, all have been judged.
+    held.pop().unwrap().assert_closed().await;
+
+    let request = "GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for _ in 0..5 {
+        let stream = connect_from([127, 0, 0, 2]).await;
+        let stream = tls_over(stream, &gateway.authority(), b"http/1.1").await;
+        assert_eq!(Raw::new(stream).ask(request).await.status(), 200);
+    }
+    drop(held);
+    eventually("a place for the first address again", async || {
+        let answer = Answer::try_of(gateway.anonymous().request(Method::GET, "/app")).await;
+        answer.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
 }
 
 // SECURITY 55

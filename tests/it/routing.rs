@@ -6,6 +6,8 @@ use reqwest::Method;
 
 use crate::harness::caller::Answer;
 use crate::harness::gateway::Gateway;
+use crate::harness::http2::Http2;
+use crate::harness::http2::Outcome;
 use crate::harness::upstream::Upstream;
 
 // SECURITY 7
@@ -286,8 +288,9 @@ async fn spellings_that_apps_read_differently_are_refused() {
     ];
     for path in never.iter().chain(&unless_allowed) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let answer = gateway.raw().await.ask(request).await;
-        assert_eq!(answer.status(), 400, "{path}");
+        let refused = gateway.raw().await.ask(request).await.answer();
+        assert_eq!(refused.status, 400, "{path}");
+        refused.expect_problem(400, "path_refused");
     }
     app.assert_untouched();
 }
@@ -337,6 +340,142 @@ async fn a_route_may_allow_a_spelling_but_never_for_the_path_of_another_route() 
         assert!(matches!(status, 400 | 401), "{path}: {status}");
     }
     app.assert_untouched();
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_a_fragment_reaches_nobody() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.open]
+        path = "/"
+        auth = "none"
+        upstream = "{0}"
+        [routes.admin]
+        path = "/admin"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    // The `http` crate cuts a fragment off while hyper and h2 read the request, so that the gate never sees
+    // it and cannot refuse it. What is left is what is authorised and what is forwarded.
+    for (target, arrives) in [
+        ("/x#", Some("/x")),
+        ("/x#/../admin", Some("/x")),
+        ("/x#?y", Some("/x")),
+        ("/x?y#z", Some("/x?y")),
+        ("/x#y#z", Some("/x")),
+        ("/admin#/x", None),
+        ("/admin/#/../x", None),
+        ("/%23", Some("/%23")),
+        ("/x?%23", Some("/x?%23")),
+    ] {
+        let http1 = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let http1 = gateway.raw().await.ask(http1).await.status();
+        check_arrived(&app, target, http1, arrives);
+        let absolute = format!("GET https://localhost{target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let absolute = gateway.raw().await.ask(absolute).await.status();
+        check_arrived(&app, target, absolute, arrives);
+        let http2 = ask_http2(&gateway, target).await.status();
+        check_arrived(&app, target, http2, arrives);
+    }
+    // Nothing is left of a fragment alone, and that is not the root; nor has a query alone a path.
+    for target in ["#x", "#", "?x", "?", "#?x"] {
+        let absolute = format!("GET https://localhost{target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let refused = gateway.raw().await.ask(absolute).await.answer();
+        refused.expect_problem(400, "path_refused");
+        let outcome = ask_http2(&gateway, target).await;
+        assert_eq!(outcome, Outcome::answered(400, "path_refused"), "{target}");
+    }
+    app.assert_untouched();
+}
+
+#[track_caller]
+fn check_arrived(app: &Upstream, target: &str, status: u16, arrives: Option<&str>) {
+    assert_eq!(
+        status,
+        if arrives.is_some() { 200 } else { 401 },
+        "{target}"
+    );
+    match arrives {
+        Some(arrives) => assert_eq!(app.only().target, arrives, "{target}"),
+        None => app.assert_untouched(),
+    }
+}
+
+/// GET over HTTP/2, of a target as it stands.
+async fn ask_http2(gateway: &Gateway, target: &str) -> Outcome {
+    let request = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", target),
+    ];
+    Http2::connect(gateway).await.ask(1, &request).await
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_around_a_public_prefix_leads_to_what_is_guarded() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.guarded]
+        path = "/"
+        upstream = "{0}"
+        [routes.public]
+        path = "/public"
+        auth = "none"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    for path in [
+        "/public/../admin",
+        "/public/..",
+        "/public/%2e%2e/admin",
+        "/public/.%2E/admin",
+        "/public/..%2fadmin",
+        "/public/..%5cadmin",
+        "/public%2f..%2fadmin",
+        "/public/..;/admin",
+        "/public/;/../admin",
+        "/public;/../admin",
+        "/public/%252e%252e/admin",
+        "/public//../admin",
+        "/x/../public/../admin",
+        "/./public",
+        "//public/../admin",
+    ] {
+        let http1 = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let http1 = gateway.raw().await.ask(http1).await.answer();
+        assert_eq!(http1.status, 400, "{path}");
+        http1.expect_problem(400, "path_refused");
+        let outcome = ask_http2(&gateway, path).await;
+        assert_eq!(outcome, Outcome::answered(400, "path_refused"), "{path}");
+    }
+    for path in [
+        "/public%2fadmin",
+        "/publicadmin",
+        "/public%00/admin",
+        "/public%20",
+        "/.public",
+    ] {
+        let status = ask_http2(&gateway, path).await.status();
+        assert!(matches!(status, 400 | 401), "{path}: {status}");
+    }
+    app.assert_untouched();
+    for path in [
+        "/public",
+        "/public/",
+        "/%70ublic/x",
+        "/public/...",
+        "/public?/../admin",
+    ] {
+        assert_eq!(ask_http2(&gateway, path).await.status(), 200, "{path}");
+        assert_eq!(app.only().target, path);
+    }
 }
 
 // SECURITY 6

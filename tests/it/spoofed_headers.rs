@@ -1,20 +1,13 @@
 //! What an app is told about its caller comes from the gateway, whatever a stranger sends.
 
-use std::convert::Infallible;
-
-use bytes::Bytes;
-use http::HeaderMap;
 use http::HeaderValue;
-use http::Request;
-use http_body_util::BodyExt as _;
-use http_body_util::Full;
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::rt::TokioIo;
 
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
-use crate::harness::raw::tls;
+use crate::harness::http2::DATA;
+use crate::harness::http2::END_STREAM;
+use crate::harness::http2::Http2;
+use crate::harness::http2::Outcome;
 use crate::harness::upstream::Recorded;
 use crate::harness::upstream::Upstream;
 
@@ -87,6 +80,16 @@ fn assert_nothing_forged(arrived: &Recorded) {
     assert_eq!(arrived.trailers, None);
 }
 
+/// Nothing that a stranger said; and of a caller who is known, one word from us.
+#[track_caller]
+fn assert_tells_only(is_known: bool, arrived: &Recorded) {
+    assert_nothing_forged(arrived);
+    let told = ["x-auth-user", "x-webauth-user", "x-forwarded-user"];
+    let told: String = told.map(|name| arrived.header(name)).concat();
+    let expected = if is_known { "alice" } else { "" };
+    assert_eq!(told, expected, "{arrived:?}");
+}
+
 // SECURITY 13
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_of_an_identity_header_arrives_over_http1() {
@@ -105,14 +108,19 @@ async fn no_spelling_of_an_identity_header_arrives_over_http1() {
     ] {
         let mut raw = gateway.raw().await;
         for name in NAMES {
-            let lines: String = spellings(name)
+            let spellings = spellings(name);
+            let lines: String = spellings
                 .iter()
                 .map(|spelling| format!("{spelling}: {FORGED}\r\n{spelling}: {FORGED}\r\n"))
                 .collect();
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}{lines}\r\n");
-            assert_eq!(raw.ask(request).await.status(), 200, "{path} {name}");
-            assert_nothing_forged(&app.only());
+            let nominated = format!("Connection: {}\r\n", spellings.join(", "));
+            for connection in ["", &nominated] {
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}{connection}{lines}\r\n"
+                );
+                assert_eq!(raw.ask(request).await.status(), 200, "{path} {name}");
+                assert_tells_only(!credential.is_empty(), &app.only());
+            }
         }
     }
     assert!(gateway.metric(r#"portcullis_headers_dropped_total{reason="identity_alias"}"#) > 0.0);
@@ -133,6 +141,7 @@ async fn no_spelling_of_an_identity_header_arrives_over_http2() {
         ("/optional", &signed_in),
         ("/required", &signed_in),
         ("/custom", &signed_in),
+        ("/other", &signed_in),
     ] {
         for name in NAMES {
             let spellings = spellings(name);
@@ -141,7 +150,8 @@ async fn no_spelling_of_an_identity_header_arrives_over_http2() {
                 .map(|name| (name.as_str(), FORGED))
                 .collect();
             caller.get_with(path, &headers).await.expect(200);
-            assert_nothing_forged(&app.only());
+            let is_known = !std::ptr::eq(caller, &http2);
+            assert_tells_only(is_known, &app.only());
         }
     }
 }
@@ -152,29 +162,41 @@ async fn trailers_smuggle_no_identity_in() {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&routes(&app.url()));
     let mut raw = gateway.raw().await;
-    let answer = raw
-        .ask(format!(
-            "POST /open HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
-             Trailer: X-Auth-User\r\nTE: trailers\r\n\r\n1\r\na\r\n0\r\nX-Auth-User: {FORGED}\r\n\r\n"
-        ))
-        .await;
-    assert_eq!(answer.status(), 200);
-    assert_nothing_forged(&app.only());
+    let mut http2 = Http2::connect(&gateway).await;
+    for (stream, name) in (1..).step_by(2).zip(NAMES) {
+        let spellings = spellings(name);
+        let lines: String = spellings
+            .iter()
+            .map(|spelling| format!("{spelling}: {FORGED}\r\n"))
+            .collect();
+        let answer = raw
+            .ask(format!(
+                "POST /open HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
+                 Trailer: {name}\r\nTE: trailers\r\n\r\n1\r\na\r\n0\r\n{lines}\r\n"
+            ))
+            .await;
+        assert_eq!(answer.status(), 200, "{name}");
+        assert_tells_only(false, &app.only());
 
-    let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let mut trailers = HeaderMap::new();
-    trailers.insert("x-auth-user", HeaderValue::from_static(FORGED));
-    let trailers = std::future::ready(Some(Ok::<_, Infallible>(trailers)));
-    let body = Full::new(Bytes::from("a")).with_trailers(trailers);
-    let request = Request::post("https://localhost/open").body(body).unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 200);
-    response.into_body().collect().await.unwrap();
-    assert_nothing_forged(&app.only());
+        let request = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/open"),
+            ("trailer", name),
+            ("te", "trailers"),
+        ];
+        let spellings = spellings.iter().map(|spelling| spelling.to_lowercase());
+        let spellings: Vec<_> = spellings.collect();
+        let trailers = spellings.iter().map(|spelling| (spelling.as_str(), FORGED));
+        let trailers: Vec<_> = trailers.collect();
+        http2.headers(stream, 0, &request).await;
+        http2.send(DATA, 0, stream, b"a").await;
+        http2.headers(stream, END_STREAM, &trailers).await;
+        let outcome = http2.outcome(stream).await;
+        assert_eq!(outcome, Outcome::answered(200, ""), "{name}");
+        assert_tells_only(false, &app.only());
+    }
 }
 
 // SECURITY 13
@@ -436,6 +458,10 @@ async fn strangers_say_nothing_about_where_they_come_from() {
         "x-client-ip",
         "true-client-ip",
         "cf-connecting-ip",
+        "x-remote-addr",
+        "x-host",
+        "client-cert",
+        "proxy",
         "forwarded",
         "via",
         "x-request-id",
@@ -463,6 +489,61 @@ async fn strangers_say_nothing_about_where_they_come_from() {
         answer.header("x-request-id")
     );
     assert!(gateway.metric(r#"portcullis_headers_dropped_total{reason="forwarding"}"#) > 0.0);
+}
+
+// SECURITY 15
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sets_the_proxy_of_an_app_that_runs_as_cgi() {
+    let app = Upstream::start().await;
+    let trusting = "[gateway]\ntrusted_proxies = ['127.0.0.0/8']\n";
+    for gateway in ["", trusting] {
+        let gateway = Gateway::start(&format!("{gateway}{}", routes(&app.url())));
+        for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
+            // httpoxy, CVE-2016-5385: in CGI's environment it would be HTTP_PROXY.
+            let proxy = [("Proxy", FORGED), ("proxy", FORGED)];
+            caller.get_with("/open", &proxy).await.expect(200);
+            assert_nothing_forged(&app.only());
+        }
+    }
+}
+
+// SECURITY 6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_of_some_methods_lets_no_header_ask_for_another() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [defaults]
+        auth = "none"
+        [routes.some]
+        path = "/some"
+        methods = ["GET"]
+        upstream = "{0}"
+        [routes.any]
+        path = "/any"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    for name in [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    ] {
+        let headers = [(name, "DELETE")];
+        gateway
+            .anonymous()
+            .get_with("/some", &headers)
+            .await
+            .expect(200);
+        assert_eq!(app.only().header(name), "", "{name}");
+        gateway
+            .anonymous()
+            .get_with("/any", &headers)
+            .await
+            .expect(200);
+        assert_eq!(app.only().header(name), "DELETE", "{name}");
+    }
 }
 
 // SECURITY 15

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderName;
@@ -17,9 +18,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::harness::caller::Answer;
 use crate::harness::in_time;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -46,6 +49,16 @@ pub(crate) async fn tls(
     authority: &[u8],
     protocol: &[u8],
 ) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    tls_over(stream, authority, protocol).await
+}
+
+/// As [`tls`], over a connection that is there.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
+    authority: &[u8],
+    protocol: &[u8],
+) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(authority).unwrap())
@@ -55,7 +68,6 @@ pub(crate) async fn tls(
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     in_time("a TLS handshake", connecting).await.unwrap()
 }
@@ -79,10 +91,10 @@ impl Raw {
         }
     }
 
-    /// Sends bytes; the other end may have gone.
-    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref()).await;
-        let _ = self.stream.flush().await;
+    /// Sends bytes, unless the other end has gone, which is no failure here: whether they could be sent.
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = self.stream.write_all(bytes.as_ref()).await;
+        sent.is_ok() && self.stream.flush().await.is_ok()
     }
 
     /// Sends bytes and reads the answer to them.
@@ -126,10 +138,37 @@ impl Raw {
 
     /// Reads so many bytes.
     pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
-        while self.unread.len() < count {
-            assert!(self.more().await, "closed after {:?}", self.shown());
-        }
+        let is_there = self.peek(count).await.is_some();
+        assert!(is_there, "closed after {:?}", self.shown());
         self.unread.drain(..count).collect()
+    }
+
+    /// The next so many bytes, which stay unread; `None` where the other end closes before.
+    pub(crate) async fn peek(&mut self, count: usize) -> Option<&[u8]> {
+        while self.unread.len() < count {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(&self.unread[..count])
+    }
+
+    /// Sends the same bytes again and again, with pauses, until the other end closes: what it said.
+    pub(crate) async fn trickle(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        let trickling = async {
+            loop {
+                tokio::select! {
+                    more = self.more() => if !more {
+                        return;
+                    },
+                    () = sleep(Duration::from_millis(50)) => {
+                        self.send(&bytes).await;
+                    }
+                }
+            }
+        };
+        in_time("somebody to have enough of a trickle", trickling).await;
+        std::mem::take(&mut self.unread)
     }
 
     /// Reads up to and with these bytes.
@@ -188,6 +227,16 @@ impl Raw {
 }
 
 impl Message {
+    /// As one that a client of HTTP has read.
+    #[track_caller]
+    pub(crate) fn answer(self) -> Answer {
+        Answer {
+            status: self.status(),
+            headers: self.headers,
+            body: self.body.into(),
+        }
+    }
+
     /// The status of an answer.
     #[track_caller]
     pub(crate) fn status(&self) -> u16 {
