@@ -16,6 +16,7 @@ mod harness;
 mod accounts;
 mod authentication;
 mod authorization;
+mod bodies;
 mod cli;
 mod cors;
 mod durability;
