@@ -14,6 +14,7 @@
 mod harness;
 
 mod accounts;
+mod assertions;
 mod authentication;
 mod authorization;
 mod bodies;
@@ -37,3 +38,4 @@ mod security_matrix;
 mod sessions;
 mod spoofed_headers;
 mod tls;
+mod tokens;

@@ -194,6 +194,14 @@ impl Answer {
         answer
     }
 
+    /// Insists on what a credential that is not good is answered with, whatever was wrong with it.
+    #[track_caller]
+    pub(crate) fn expect_invalid_token(self, what: &str) -> Self {
+        assert_eq!(self.status, 401, "{what}: {}", self.text());
+        assert_eq!(self.header("www-authenticate"), INVALID_TOKEN, "{what}");
+        self.expect_problem(401, "invalid_token")
+    }
+
     /// A header that is there once; empty where it is not there.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -214,6 +222,10 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
+
+/// What RFC 6750 §3.1 has for a token that is not good.
+const INVALID_TOKEN: &str = "Bearer realm=\"portcullis\", error=\"invalid_token\", \
+     error_description=\"The access token is malformed, expired or revoked\"";
 
 /// Every name is on this machine.
 struct Loopback;
