@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::Request;
 use http::Response;
 use http::header;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -94,6 +95,10 @@ async fn request(mut inbound: Inbound, body_timeout: Duration) -> Result<Request
         headers.insert(header::AUTHORIZATION, value);
     }
     let body = RequestBody::new(inbound.into_body(), BODY_BYTES_MAX, body_timeout);
+    // Nobody is asked to send what is announced as too much.
+    if body.size_hint().lower() > BODY_BYTES_MAX {
+        return Err(BodyError::TooLarge);
+    }
     let body = timeout(body_timeout, body.collect()).await;
     let body = body.map_err(|_| BodyError::Idle)??.to_bytes();
     let mut request = Request::new(Body::from(body));

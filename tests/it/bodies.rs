@@ -359,6 +359,22 @@ async fn a_body_of_more_than_sixteen_kilobytes_is_refused() {
             .refused(&endpoint, padded(room + 1), (413, "body_too_large"))
             .await;
 
+        // Announced, it is not waited for, and not asked for either.
+        for claimed in ["16385", "99999999999", "999999999999999999"] {
+            for expect in ["", "Expect: 100-continue\r\n"] {
+                let head = format!(
+                    "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                     Content-Length: {claimed}\r\n{expect}\r\n",
+                    endpoint.path
+                );
+                let refused = trial.gateway.raw().await.ask(head).await;
+                let path = endpoint.path;
+                assert_eq!(refused.status(), 413, "{path}: {claimed} {expect}");
+                let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+                assert_eq!(problem["code"], "body_too_large");
+            }
+        }
+
         // The same where nobody was told beforehand how much it would be.
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
