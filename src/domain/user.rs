@@ -256,6 +256,7 @@ impl User {
 mod tests {
     use super::*;
 
+    // SECURITY 16 and 32
     #[test]
     fn usernames_have_a_small_alphabet() {
         for good in ["a", "alice", "Alice.B-9_x", &"a".repeat(64)] {
@@ -273,6 +274,11 @@ mod tests {
             "a\u{200b}",
             "a\n",
             "a\0",
+            "\u{ff41}lice",
+            "AL\u{130}CE",
+            "\u{212a}im",
+            "\u{17f}am",
+            "e\u{301}",
             &"a".repeat(65),
         ] {
             assert!(Username::parse(bad).is_err(), "{bad:?}");
@@ -328,6 +334,7 @@ mod tests {
         }
     }
 
+    // SECURITY 32
     #[test]
     fn names_may_be_unicode_but_not_invisible() {
         for good in ["Ann", "Ünal Özgür", "王小明", "  trimmed  "] {
