@@ -1,5 +1,8 @@
 //! Credentials: what is good, what is not, and what a refusal says.
 
+use serde_json::json;
+
+use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
 
@@ -182,4 +185,34 @@ async fn an_open_route_reads_no_credential() {
         assert_eq!(arrived.header("x-auth-user"), "");
         assert_eq!(arrived.header("authorization"), "");
     }
+}
+
+// SECURITY 26
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changes_an_account_says_who_it_is_before_anything_else() {
+    let (gateway, _) = guarded().await;
+    let alice = gateway.signed_in("alice").await;
+    let change = json!({
+        "current_password": PASSWORD, "new_password": "quartz-lantern-drizzle-48",
+    });
+    for (path, body) in [
+        ("/auth/logout", json!({ "all": true })),
+        ("/auth/logout", json!({ "what": "is this" })),
+        ("/auth/password", change),
+        ("/auth/password", json!([])),
+    ] {
+        let refused = gateway.anonymous().post(path, &body).await;
+        assert_eq!(
+            refused.header("www-authenticate"),
+            "Bearer realm=\"portcullis\""
+        );
+        refused.expect_problem(401, "unauthenticated");
+        for bad in ["x.y.z", "", alice.refresh_token()] {
+            let refused = gateway.anonymous().with_token(bad).post(path, &body).await;
+            refused.expect_invalid_token(path);
+        }
+    }
+    alice.get("/auth/me").await.expect(200);
+    alice.try_refresh(alice.refresh_token()).await.expect(200);
+    gateway.signed_in("alice").await;
 }
