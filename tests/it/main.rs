@@ -30,6 +30,7 @@ mod layers;
 mod limits;
 mod listeners;
 mod logs;
+mod names;
 mod operate;
 mod outages;
 mod overload;

@@ -120,17 +120,27 @@ impl Caller {
         Answer::of(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Asks for an account.
+    pub(crate) async fn try_register(&self, body: &Value) -> Answer {
+        self.post("/auth/register", body).await
+    }
+
+    /// Asks for tokens.
+    pub(crate) async fn try_log_in(&self, body: &Value) -> Answer {
+        self.post("/auth/login", body).await
+    }
+
     /// Makes an account, unless there is one of that name.
     pub(crate) async fn register(&self, username: &str) {
         let body = json!({ "username": username, "password": PASSWORD });
-        let answer = self.post("/auth/register", &body).await;
+        let answer = self.try_register(&body).await;
         assert!(matches!(answer.status, 201 | 409), "{answer:?}");
     }
 
     /// Logs in and keeps the tokens.
     pub(crate) async fn log_in(&mut self, username: &str) {
         let body = json!({ "username": username, "password": PASSWORD });
-        let answer = self.post("/auth/login", &body).await.expect(200);
+        let answer = self.try_log_in(&body).await.expect(200);
         self.keep(&answer);
     }
 
