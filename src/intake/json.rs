@@ -131,8 +131,8 @@ fn is_harmless_parameter(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else {
         return parameter.is_empty();
     };
-    let utf8 = value.trim_matches('"').eq_ignore_ascii_case("utf-8");
-    utf8 || !name.eq_ignore_ascii_case("charset")
+    let is_utf8 = value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8");
+    is_utf8 || !name.trim().eq_ignore_ascii_case("charset")
 }
 
 /// An object and nothing else: a derived struct would also be read from an array of its members.

@@ -171,6 +171,7 @@ async fn a_body_that_does_not_say_json_is_not_read() {
             &["application/json charset=utf-8"],
             &["application/json; charset"],
             &["application/json; charset=utf-16"],
+            &["application/json; charset = utf-16"],
             &["application/json; charset=\"UTF-16\""],
             &["application/json; charset=utf-8; charset=utf-7"],
             &["application/json;Charset=iso-8859-1"],
