@@ -291,7 +291,7 @@ impl Authenticator {
         let verified = self.verified.borrow();
         let identity = verified.get(sent)?;
         let leeway = Verifier::LEEWAY.as_secs();
-        let current = identity.claims().expires_at + leeway > unix_seconds(now)
+        let current = identity.claims().expires_at.saturating_add(leeway) > unix_seconds(now)
             && identity.facts.generation == self.judge.keys.load().generation();
         current.then(|| identity.clone())
     }

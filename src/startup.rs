@@ -259,7 +259,7 @@ impl Gateway {
         let threads = config.gateway.threads;
         let (cores, threads) = Cores::start(threads, &core_config, move || gates.gate())
             .context("cannot start the cores")?;
-        let places = Places::new(config.connections.max, &config.gateway.trusted_proxies);
+        let places = Places::new(&config);
         let acceptor = start_acceptor(listeners, &places, &cores, &draining)?;
         readiness.ready();
 

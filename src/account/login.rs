@@ -44,7 +44,7 @@ use crate::vault::fresh_id;
 pub struct LoggingIn {
     email: Option<String>,
     username: Option<String>,
-    password: String,
+    password: Password,
     scope: Option<String>,
 }
 
@@ -62,9 +62,8 @@ pub async fn login(
     let refuse = |problem| Refusal::new(&origin, problem);
     let handle = handle(&logging_in).map_err(refuse)?;
     let scopes = scopes(&accounts, logging_in.scope.as_deref()).map_err(refuse)?;
-    let password = Password::new(logging_in.password);
 
-    let verified = check_password(&accounts, handle.as_ref(), password)
+    let verified = check_password(&accounts, handle.as_ref(), logging_in.password)
         .await
         .map_err(refuse)?;
     let user = &verified.user;

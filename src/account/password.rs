@@ -30,8 +30,8 @@ use crate::store::PasswordChanged;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Changing {
-    current_password: String,
-    new_password: String,
+    current_password: Password,
+    new_password: Password,
 }
 
 /// The endpoint. The caller's session goes on, all others end.
@@ -66,12 +66,12 @@ pub async fn change(
         .map_err(|error| refuse(unavailable(&error)))?
         .ok_or_else(signed_out)?;
 
-    let current = Password::new(changing.current_password);
+    let current = changing.current_password;
     let verdict = accounts.hasher.verify(current, Some(found.password)).await;
     if verdict.map_err(|_| refuse(busy()))? == Verdict::Differs {
         return Err(wrong_password());
     }
-    let new = Password::new(changing.new_password);
+    let new = changing.new_password;
     if let Some(why) = weakness(&new, &accounts.rules, &found.user.names()) {
         return Err(refuse(bad_fields(vec![field("new_password", why)])));
     }

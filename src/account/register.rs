@@ -63,7 +63,7 @@ pub struct Registering {
     email: Option<String>,
     username: Option<String>,
     name: Option<String>,
-    password: String,
+    password: Password,
 }
 
 /// The endpoint.
@@ -139,7 +139,7 @@ fn check(accounts: &Accounts, registering: Registering) -> Result<Checked, Probl
             "This username is reserved: choose another.",
         ));
     }
-    let password = Password::new(registering.password);
+    let password = registering.password;
     let context: Vec<&str> = [
         username.as_ref().map(Username::as_str),
         email.as_ref().map(EmailAddress::as_str),

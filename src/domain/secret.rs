@@ -4,6 +4,8 @@ use std::fmt;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use serde::Deserialize;
+use serde::Deserializer;
 
 /// A password as somebody typed it: redacted in `Debug`, wiped on drop, never truncated.
 #[derive(Clone, Debug)]
@@ -21,6 +23,21 @@ impl Password {
     /// The password, for hashing and for judging its strength.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+}
+
+/// From text and nothing else. What was sent instead may be the password all the same, as a number
+/// say: unlike serde's own, the error does not repeat it.
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a password is text")]
+        enum Sent {
+            Text(String),
+        }
+
+        let Sent::Text(text) = Sent::deserialize(deserializer)?;
+        Ok(Self::new(text))
     }
 }
 

@@ -146,18 +146,11 @@ impl fmt::Display for EmailAddress {
 pub struct DisplayName(String);
 
 impl DisplayName {
-    /// Reads a name; control characters, line and paragraph separators and invisible formatting
-    /// characters (bidirectional overrides, zero-width) are refused.
+    /// Reads a name; control characters, line and paragraph separators and characters that show
+    /// nothing (bidirectional overrides, zero-width, fillers) are refused.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let hidden = |character: char| {
-            character.is_control()
-                || matches!(character,
-                    '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
-                    | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-                    | '\u{FFF0}'..='\u{FFFF}' | '\u{E0000}'..='\u{E0FFF}')
-        };
         let trimmed = text.trim();
-        if trimmed.is_empty() || trimmed.chars().count() > 128 || trimmed.chars().any(hidden) {
+        if trimmed.is_empty() || trimmed.chars().count() > 128 || text.chars().any(is_hidden) {
             Err(Malformed(
                 "a name has 1 to 128 printable characters, none of them invisible",
             ))
@@ -170,6 +163,19 @@ impl DisplayName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a character shows nothing or steers others: controls, separators of lines and
+/// paragraphs, the `Default_Ignorable_Code_Point`s of Unicode, the empty Braille pattern, and
+/// U+FFF9 to U+FFFF.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFF}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// A role: what a user may do. ASCII letters, digits, `_`, `-`, `.` and `:`, 1 to 64 characters,
@@ -250,6 +256,7 @@ impl User {
 mod tests {
     use super::*;
 
+    // SECURITY 16 and 32
     #[test]
     fn usernames_have_a_small_alphabet() {
         for good in ["a", "alice", "Alice.B-9_x", &"a".repeat(64)] {
@@ -267,6 +274,11 @@ mod tests {
             "a\u{200b}",
             "a\n",
             "a\0",
+            "\u{ff41}lice",
+            "AL\u{130}CE",
+            "\u{212a}im",
+            "\u{17f}am",
+            "e\u{301}",
             &"a".repeat(65),
         ] {
             assert!(Username::parse(bad).is_err(), "{bad:?}");
@@ -322,6 +334,7 @@ mod tests {
         }
     }
 
+    // SECURITY 32
     #[test]
     fn names_may_be_unicode_but_not_invisible() {
         for good in ["Ann", "Ünal Özgür", "王小明", "  trimmed  "] {
@@ -333,6 +346,14 @@ mod tests {
             "a\u{202e}b",
             "a\nb",
             "a\u{200b}",
+            "\u{3164}",
+            "a\u{2800}",
+            "a\u{115f}",
+            "a\u{fe0f}",
+            "a\u{34f}",
+            "a\u{feff}",
+            "a\0",
+            "a\u{85}",
             &"x".repeat(129),
         ] {
             assert!(DisplayName::parse(bad).is_err(), "{bad:?}");

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::config::ListenerKind;
 use crate::edge::core::Cores;
 use crate::limiter::LimitKey;
@@ -57,6 +58,7 @@ pub struct Places {
     free: Arc<Semaphore>,
     held: Mutex<HashMap<LimitKey, usize>>,
     trusted_proxies: Vec<IpNet>,
+    ipv6_prefix: u8,
     warned: AtomicBool,
 }
 
@@ -71,12 +73,14 @@ impl Places {
     /// However few are left: a browser opens six connections to one host.
     const ALWAYS_GRANTED: usize = 16;
 
-    /// `count` of them. What a trusted proxy opens, it opens for many.
-    pub fn new(count: usize, trusted_proxies: &[IpNet]) -> Arc<Self> {
+    /// As many as are configured. What a trusted proxy opens, it opens for many; whose addresses are
+    /// one caller's is told as limits tell it.
+    pub fn new(config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(count)),
+            free: Arc::new(Semaphore::new(config.connections.max)),
             held: Mutex::default(),
-            trusted_proxies: trusted_proxies.to_vec(),
+            trusted_proxies: config.gateway.trusted_proxies.clone(),
+            ipv6_prefix: config.limits.ipv6_prefix,
             warned: AtomicBool::new(false),
         })
     }
@@ -90,7 +94,7 @@ impl Places {
                 _permit: permit,
             });
         }
-        let key = LimitKey::source(peer);
+        let key = LimitKey::source(peer, self.ipv6_prefix);
         let mut all_held = self.held();
         let held = all_held.entry(key.clone()).or_default();
         if *held >= Self::ALWAYS_GRANTED.max(self.free.available_permits()) {

@@ -1,11 +1,14 @@
 //! Who may pass: scopes say what a token may do, roles what a user may do.
 
+use portcullis::store::KeyPurpose;
 use serde_json::json;
 
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Caller;
 use crate::harness::caller::PASSWORD;
 use crate::harness::eventually;
+use crate::harness::forge::Signer;
+use crate::harness::forge::Token;
 use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
 
@@ -35,6 +38,15 @@ async fn guarded() -> (Gateway, Upstream) {
         app.url()
     ));
     (gateway, app)
+}
+
+/// Tokens of OAuth clients, which nothing issues yet: signed with the gateway's own key.
+async fn delegated(gateway: &Gateway, client: &str, scope: &str) -> Caller {
+    let alice = gateway.signed_in("alice").await;
+    let access = Signer::stolen(gateway, KeyPurpose::Access).await;
+    let claims = json!({ "client_id": client, "scope": scope });
+    let token = Token::read(alice.token()).with_claims(&claims);
+    alice.with_token(&token.signed_by(&access))
 }
 
 async fn with_scope(gateway: &Gateway, scope: &str) -> Caller {
@@ -161,4 +173,83 @@ async fn a_role_that_is_taken_away_is_gone_from_tokens_that_are_about() {
         .get("/staff")
         .await
         .expect_problem(403, "insufficient_role");
+}
+
+// SECURITY 26
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delegated_token_opens_only_what_names_its_scope_or_its_client() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.read]
+        path = "/read"
+        scopes = ["notes:read"]
+        upstream = "{0}"
+        [routes.listed]
+        path = "/listed"
+        clients = ["notes-sync"]
+        upstream = "{0}"
+        [routes.any]
+        path = "/any"
+        clients = ["*"]
+        upstream = "{0}"
+        [routes.plain]
+        path = "/plain"
+        upstream = "{0}"
+        [routes.optional]
+        path = "/optional"
+        auth = "optional"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    let sync = delegated(&gateway, "notes-sync", "notes:read").await;
+    let other = delegated(&gateway, "other", "notes:write").await;
+    for (caller, client, path) in [
+        (&sync, "notes-sync", "/read"),
+        (&sync, "notes-sync", "/listed"),
+        (&sync, "notes-sync", "/any"),
+        (&other, "other", "/any"),
+    ] {
+        caller.get(path).await.expect(200);
+        assert_eq!(app.only().header("x-auth-client"), client, "{path}");
+    }
+    for (caller, path) in [
+        (&sync, "/plain"),
+        (&sync, "/optional"),
+        (&other, "/plain"),
+        (&other, "/read"),
+        (&other, "/listed"),
+        (&delegated(&gateway, "Notes-Sync", "").await, "/listed"),
+        (&delegated(&gateway, "notes-sync2", "").await, "/listed"),
+        (&delegated(&gateway, "Portcullis", "").await, "/plain"),
+    ] {
+        let refused = caller.get(path).await;
+        assert!(
+            refused
+                .header("www-authenticate")
+                .starts_with("Bearer realm=\"portcullis\", error=\"insufficient_scope\"")
+        );
+        refused.expect_problem(403, "insufficient_scope");
+    }
+    // Nor may it manage the account.
+    let body = json!({ "current_password": PASSWORD, "new_password": "quartz-lantern-drizzle-48" });
+    for caller in [&sync, &other] {
+        let refused = caller.get("/auth/me").await;
+        refused.expect_problem(403, "first_party_only");
+        for (path, body) in [
+            ("/auth/logout", json!({ "all": true })),
+            ("/auth/password", body.clone()),
+        ] {
+            let refused = caller.post(path, &body).await;
+            refused.expect_problem(403, "first_party_only");
+        }
+    }
+    app.assert_untouched();
+    gateway
+        .signed_in("alice")
+        .await
+        .get("/plain")
+        .await
+        .expect(200);
 }

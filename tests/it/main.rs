@@ -14,8 +14,10 @@
 mod harness;
 
 mod accounts;
+mod assertions;
 mod authentication;
 mod authorization;
+mod bodies;
 mod catch_all;
 mod cli;
 mod cors;
@@ -30,6 +32,7 @@ mod layers;
 mod limits;
 mod listeners;
 mod logs;
+mod names;
 mod operate;
 mod outages;
 mod overload;
@@ -39,4 +42,5 @@ mod sessions;
 mod slow;
 mod spoofed_headers;
 mod tls;
+mod tokens;
 mod transport;

@@ -312,3 +312,45 @@ async fn any_token_can_be_revoked_from_the_command_line() {
     let garbage = portcullis_reading(gateway.folder(), &["token", "revoke", "-"], "garbage\n");
     garbage.expect(1);
 }
+
+// SECURITY 24
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_refresh_says_nothing_about_why() {
+    let (gateway, _) = guarded().await;
+    let mut seen = Vec::new();
+    let mut refused = async |what: &str, token: &str| {
+        let answer = gateway.anonymous().try_refresh(token).await;
+        assert_eq!(answer.status, 401, "{what}: {}", answer.text());
+        let answer = answer.expect_problem(401, "invalid_refresh_token");
+        let mut problem = answer.json();
+        problem["request_id"].take();
+        let mut headers = answer.headers;
+        for changes in ["date", "x-request-id"] {
+            headers.remove(changes).expect(changes);
+        }
+        seen.push((problem, format!("{headers:?}")));
+    };
+    refused("noise", "x").await;
+    for (name, arguments) in [
+        ("disabled", &["user", "disable", "disabled"][..]),
+        ("deleted", &["user", "delete", "deleted", "--yes"]),
+        ("ended", &["user", "logout", "ended"]),
+    ] {
+        let caller = gateway.signed_in(name).await;
+        portcullis(gateway.folder(), arguments).expect(0);
+        refused(name, caller.refresh_token()).await;
+    }
+    let mut reused = gateway.signed_in("reused").await;
+    let spent = reused.refresh_token().to_owned();
+    reused.refresh().await;
+    reused.refresh().await;
+    refused("reused", &spent).await;
+    refused("of an ended family", reused.refresh_token()).await;
+    let old = gateway.signed_in("old").await;
+    gateway
+        .clock()
+        .advance(Duration::from_secs(31 * 24 * 60 * 60));
+    refused("expired", old.refresh_token()).await;
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+}

@@ -120,17 +120,27 @@ impl Caller {
         Answer::of(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Asks for an account.
+    pub(crate) async fn try_register(&self, body: &Value) -> Answer {
+        self.post("/auth/register", body).await
+    }
+
+    /// Asks for tokens.
+    pub(crate) async fn try_log_in(&self, body: &Value) -> Answer {
+        self.post("/auth/login", body).await
+    }
+
     /// Makes an account, unless there is one of that name.
     pub(crate) async fn register(&self, username: &str) {
         let body = json!({ "username": username, "password": PASSWORD });
-        let answer = self.post("/auth/register", &body).await;
+        let answer = self.try_register(&body).await;
         assert!(matches!(answer.status, 201 | 409), "{answer:?}");
     }
 
     /// Logs in and keeps the tokens.
     pub(crate) async fn log_in(&mut self, username: &str) {
         let body = json!({ "username": username, "password": PASSWORD });
-        let answer = self.post("/auth/login", &body).await.expect(200);
+        let answer = self.try_log_in(&body).await.expect(200);
         self.keep(&answer);
     }
 
@@ -194,6 +204,14 @@ impl Answer {
         answer
     }
 
+    /// Insists on what a credential that is not good is answered with, whatever was wrong with it.
+    #[track_caller]
+    pub(crate) fn expect_invalid_token(self, what: &str) -> Self {
+        assert_eq!(self.status, 401, "{what}: {}", self.text());
+        assert_eq!(self.header("www-authenticate"), INVALID_TOKEN, "{what}");
+        self.expect_problem(401, "invalid_token")
+    }
+
     /// A header that is there once; empty where it is not there.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -214,6 +232,10 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
+
+/// What RFC 6750 §3.1 has for a token that is not good.
+const INVALID_TOKEN: &str = "Bearer realm=\"portcullis\", error=\"invalid_token\", \
+     error_description=\"The access token is malformed, expired or revoked\"";
 
 /// Every name is on this machine.
 struct Loopback;
