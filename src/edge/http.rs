@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::Request;
@@ -28,6 +29,7 @@ use url::Url;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
+use crate::edge::core::Witness;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
@@ -36,6 +38,7 @@ use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
+use crate::telemetry::metrics::Metrics;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreConfig>) {
@@ -142,7 +145,7 @@ async fn http2_connection(
     // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
     // (RFC 9113 §6.5.2).
     let header_list_bytes = limits.header_bytes + 32 * limits.headers;
-    let served = http2::Builder::new(LocalExecutor)
+    let served = http2::Builder::new(LocalExecutor(Arc::clone(&config.metrics)))
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_list_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
@@ -248,12 +251,14 @@ fn redirection(request: &Request<Incoming>, public_url: &Url) -> Response<Answer
 }
 
 /// Spawns on the core's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+#[derive(Clone, Debug)]
+struct LocalExecutor(Arc<Metrics>);
 
 impl<F: Future + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
+        let witness = Witness(Arc::clone(&self.0));
         drop(tokio::task::spawn_local(async move {
+            let _witness = witness;
             future.await;
         }));
     }
