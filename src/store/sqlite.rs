@@ -85,6 +85,13 @@ impl Store {
         })
     }
 
+    /// Ends all connections. The last one, which may write, brings everything into the one file:
+    /// a copy of that is a whole backup then.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
     /// A connection that only reads.
     async fn read(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
         self.files.in_place()?;
@@ -104,8 +111,17 @@ async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), MigrateError> 
         .synchronous(SqliteSynchronous::Full);
 
     let writer = connect_writer(&writing).await?;
-    migrate(&writer).await?;
+    if let Err(error) = migrate(&writer).await {
+        // So that no companion of the database stays behind.
+        writer.close().await;
+        return Err(error);
+    }
     let reader = pool(READERS).connect_with(options.read_only(true)).await?;
+    // Whoever has read holds the database open, and with it the write-ahead log, even while the
+    // writer is replaced.
+    sqlx::query("SELECT 1 FROM _sqlx_migrations")
+        .fetch_optional(&reader)
+        .await?;
     Ok((writer, reader))
 }
 
@@ -130,6 +146,7 @@ fn reason(error: MigrateError) -> String {
         Some(SQLITE_BUSY) => "another process holds it; end that, or wait until it is done",
         Some(SQLITE_READONLY) => "it must be writable for its owner: chmod 600",
         Some(SQLITE_CANTOPEN) => "its folder must be writable for its owner: chmod 700",
+        Some(SQLITE_IOERR) => "the disk is full, or fails; make room, or mend it",
         Some(SQLITE_CORRUPT) => "it is damaged; restore a backup",
         Some(SQLITE_NOTADB) => "it is no SQLite database; name another file, or restore a backup",
         Some(SQLITE_FULL) => "there is no room on the disk; make some",
@@ -234,6 +251,11 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     Migrator::with_migrations(migrations.collect())
         .run_direct(None, &mut *transaction, false)
         .await?;
+    // Of a file that it may only read, SQLite begins to write without a word: this removes nothing,
+    // and is refused there.
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version < 0")
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -298,6 +320,7 @@ const READERS: u32 = 4;
 
 const SQLITE_BUSY: u8 = 5;
 const SQLITE_READONLY: u8 = 8;
+const SQLITE_IOERR: u8 = 10;
 const SQLITE_CORRUPT: u8 = 11;
 const SQLITE_FULL: u8 = 13;
 const SQLITE_CANTOPEN: u8 = 14;

@@ -17,6 +17,7 @@ mod accounts;
 mod authentication;
 mod authorization;
 mod cli;
+mod configuration;
 mod cors;
 mod durability;
 mod first_minute;
