@@ -20,6 +20,7 @@ mod cli;
 mod configuration;
 mod cors;
 mod durability;
+mod faults;
 mod first_minute;
 mod flask;
 mod forwarding;
