@@ -426,6 +426,29 @@ async fn a_certificate_that_cannot_be_used_is_refused() {
     );
 }
 
+// SECURITY 7
+#[test]
+fn routes_that_nobody_could_choose_between_are_refused() {
+    let two = |other: &str| with(&format!("{ROUTE}[routes.b]\nupstream = \"echo\"\n{other}"));
+    for (other, words) in [
+        ("path = \"/app\"", "route `b` answers for the same host"),
+        ("path = \"/%61pp\"", "route `app` on line 6"),
+        ("path = \"/auth/login\"", "belongs to the gateway itself"),
+        ("path = \"/.well-known/jwks.json\"", "never reached"),
+    ] {
+        refused(&two(other), "9:1", &[words]);
+    }
+    refused(
+        &two("path = \"/b\"\nupstreem = \"x\""),
+        "12:1",
+        &["did you mean `upstream`?"],
+    );
+    let own = with(
+        "[admin]\nlisten = \"127.0.0.1:9\"\n[routes.b]\npath = \"/\"\nupstream = \"http://localhost:9\"\n",
+    );
+    refused(&own, "10:12", &["the gateway itself listens there"]);
+}
+
 // SECURITY 59
 #[test]
 fn a_certificate_is_not_made_up_for_the_world() {
