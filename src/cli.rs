@@ -18,8 +18,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 use clap::Subcommand;
+use rustix::process::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 use crate::config::Config;
 use crate::config::Problems;
@@ -123,5 +127,15 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(future)
+        .block_on(async {
+            outlive_full_files()?;
+            future.await
+        })
+}
+
+/// A file that may not grow any more is an error like a full disk, not the end of the process.
+fn outlive_full_files() -> anyhow::Result<()> {
+    let full = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    // Once it is handled it stays so, whether or not anybody listens.
+    signal(full).context("cannot watch for SIGXFSZ").map(drop)
 }

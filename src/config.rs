@@ -68,7 +68,7 @@ pub struct Config {
     /// `[scopes]`: the words of the consent page.
     pub scopes: Vec<(Scope, String)>,
     /// `[admin] listen`; nothing is served without it.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
 }
@@ -96,6 +96,15 @@ impl Config {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of_text(text: &str) -> Result<Loaded, Problems> {
         check::text(Path::new("gateway.toml"), text, Secrets::Offline, &|_| None)
+    }
+
+    /// Something that turned out only when it was to be used, at its place in the file.
+    pub fn problem(&self, position: Position, message: impl Into<String>) -> Problems {
+        let message = message.into();
+        Problems {
+            file: self.file.clone(),
+            problems: vec![Problem { position, message }],
+        }
     }
 }
 
@@ -198,6 +207,15 @@ pub enum ListenerKind {
     Redirect,
 }
 
+/// `[admin]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`
+    pub address: SocketAddr,
+    /// Where it stands in the file.
+    pub position: Position,
+}
+
 /// One of `[[certificates]]`, the first being the one for unknown names.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
@@ -237,8 +255,12 @@ pub struct Connections {
 pub struct Store {
     /// `url = "sqlite:PATH"`
     pub sqlite: PathBuf,
+    /// Where that stands, or the table.
+    pub position: Position,
     /// `key`
     pub key: StoreKey,
+    /// Where that stands, or the table.
+    pub key_position: Position,
 }
 
 /// Where the store's key comes from.
@@ -408,6 +430,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// `connections`: how many at once from each core; more requests wait. 256.
     pub connections: usize,
+    /// Where it stands in the file: its target, or the route that names its URL.
+    pub position: Position,
 }
 
 /// One path of one of `[routes.NAME]`, with everything it inherits.

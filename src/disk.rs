@@ -1,13 +1,21 @@
 //! New files that are still there after the power has failed.
 //!
 //! The content of a file is on the disk once it is synced; its name is there once its folder is. It
-//! must never touch what is there already.
+//! must never touch what is there already, nor leave half of a file behind.
 
+use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::io;
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::path::PathBuf;
+use std::process;
 
 /// Makes the folders above a file that are missing, with this mode.
 ///
@@ -28,6 +36,39 @@ pub fn make_folders(file: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Writes a new file with this mode, and its name: all of it or, where the disk is full or the
+/// process ends half-way, nothing under that name. Never over a file that is there.
+///
+/// # Errors
+///
+/// The system's; `AlreadyExists` where there is one.
+pub fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let draft = draft_of(path);
+    let written = write_draft(&draft, content, mode).and_then(|()| fs::hard_link(&draft, path));
+    // It may not have been made at all; and what was linked has its own name by now.
+    let _ = fs::remove_file(&draft);
+    written?;
+    sync_name(path)
+}
+
+fn write_draft(draft: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(draft)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Beside the file, because a link leads to no other file system; each process has its own.
+fn draft_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder_of(path).join(format!(".{name}.{}", process::id()))
+}
+
 /// Writes the name of a new file or folder to the disk.
 ///
 /// # Errors
@@ -44,10 +85,27 @@ fn folder_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+
+    #[test]
+    fn a_new_file_is_there_as_a_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("secret");
+        write_new(&path, b"whole", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let again = write_new(&path, b"other", 0o600).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(
+            fs::read_dir(root.path()).unwrap().count(),
+            1,
+            "no draft stays"
+        );
+    }
 
     #[test]
     fn missing_folders_are_made_and_others_left_alone() {

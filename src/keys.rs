@@ -214,7 +214,13 @@ impl KeyRing {
         }
     }
 
-    async fn refuse_wrong_store_key(&self) -> Result<(), KeyError> {
+    /// Makes sure that the store's key is the one this store was made with; a new store is made
+    /// with this one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::WrongStoreKey`].
+    pub async fn refuse_wrong_store_key(&self) -> Result<(), KeyError> {
         const LABEL: &str = "key check";
         let candidate = self.vault.seal(LABEL, b"portcullis");
         let kept = self.store.key_check(&candidate).await?;

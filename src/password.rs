@@ -12,6 +12,8 @@ mod argon;
 mod strength;
 
 use std::io;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -176,7 +178,12 @@ impl Worker {
                 self.metrics.shed();
                 continue;
             }
-            self.work(job.work);
+            // One password must not take the thread with it: whoever asked for it is told `Busy`.
+            let work = AssertUnwindSafe(|| self.work(job.work));
+            if catch_unwind(work).is_err() {
+                self.metrics.panicked();
+                tracing::error!("hashing a password panicked");
+            }
         }
     }
 

@@ -5,7 +5,9 @@
 mod assemble;
 pub mod certificate;
 pub mod store_key;
+pub mod stored;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -35,6 +37,7 @@ use crate::password::Hasher;
 use crate::revocations::Feed;
 use crate::revocations::Revocations;
 use crate::startup::assemble::Assembly;
+use crate::startup::stored::Stored;
 use crate::store::Open;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
@@ -61,7 +64,7 @@ pub struct Options {
 }
 
 /// Something to write the access log to.
-pub struct LogSink(pub Box<dyn std::io::Write + Send>);
+pub struct LogSink(pub Box<dyn io::Write + Send>);
 
 impl std::fmt::Debug for LogSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,33 +99,37 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Makes what is missing, opens the store, binds every port.
+    /// Binds every port, opens the store, makes what is missing.
     ///
     /// # Errors
     ///
-    /// At the first thing that cannot be had; nothing is served then.
+    /// At the first thing that cannot be had; nothing is served then. What is wrong with something
+    /// that the file names is a [`Problems`](crate::config::Problems), with its place.
     pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
         let config = Arc::new(config);
         let clock = options.clock;
         let metrics = Metrics::new();
-        let made_certificate = certificate::make_missing(&config, options.dev)?;
-        let tls = if needs_tls(&config) {
-            Some(Tls::load(&config.certificates)?)
-        } else {
-            None
-        };
+        // The ports first: where another gateway has them, its files and its store are its own.
+        let (listeners, admin) = listen_on_all(&config)?;
+        let missing = certificate::missing(&config, options.dev, clock.now())?;
 
-        let database = config.store.sqlite.clone();
-        let is_new = !database.exists();
-        let (vault, made_key) = store_key::load_or_make(&config.store)?;
+        let Stored {
+            store,
+            vault,
+            ring,
+            made_key,
+            made_database,
+        } = Stored::open(&config, Open::Create).await?;
         let made = Made {
-            certificate: made_certificate,
+            certificate: missing
+                .map(|files| certificate::make(&config, files))
+                .transpose()?,
             store_key: made_key,
-            database: is_new.then(|| database.clone()),
+            database: made_database,
         };
-        let store = Store::open(&database, Open::Create).await?;
-        let vault = Arc::new(vault);
-        let ring = KeyRing::new(store.clone(), Arc::clone(&vault), config.tokens.algorithm);
+        let tls = certificate::needs_tls(&config)
+            .then(|| Tls::load(&config.certificates, clock.now()))
+            .transpose()?;
         let keys = ring.load(clock.now()).await?;
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let revocations = Arc::new(Revocations::default());
@@ -154,19 +161,6 @@ impl Gateway {
             store: store.clone(),
         };
 
-        let mut listeners = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
-            let bound = listen(listener.address)?;
-            let address = bound
-                .local_addr()
-                .context("cannot learn the bound address")?;
-            listeners.push(Bound {
-                listener: bound,
-                kind: listener.kind,
-                address,
-            });
-        }
-        let admin = config.admin.map(listen).transpose()?;
         Ok(Self {
             config,
             listeners,
@@ -226,6 +220,7 @@ impl Gateway {
         let closed = CancellationToken::new();
         let background = TaskTracker::new();
         let metrics = Arc::clone(&assembly.metrics);
+        let store = assembly.store.clone();
 
         let on_availability = {
             let (metrics, readiness) = (Arc::clone(&metrics), Arc::clone(&readiness));
@@ -274,6 +269,7 @@ impl Gateway {
         closed.cancel();
         background.close();
         background.wait().await;
+        store.close().await;
         log_writer.finish();
         Ok(())
     }
@@ -294,7 +290,7 @@ pub async fn gate_of(
 ) -> anyhow::Result<Gate> {
     let metrics = Metrics::new();
     let keys = ring.reload(clock.now()).await?;
-    let nowhere = Box::new(std::io::sink());
+    let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
         hasher: Hasher::start(&config.hashing, metrics.hashing())?,
@@ -337,28 +333,53 @@ async fn prune(store: Store, clock: Clock) {
     }
 }
 
-fn needs_tls(config: &Config) -> bool {
-    let mut listeners = config.listeners.iter();
-    listeners.any(|listener| listener.kind == ListenerKind::Tls)
+/// Every port, or none.
+fn listen_on_all(config: &Config) -> anyhow::Result<(Vec<Bound>, Option<TcpListener>)> {
+    let refused = |address: SocketAddr, position, error: &io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "something else, perhaps a gateway, listens there: end it, or choose another port"
+            }
+            io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
+            io::ErrorKind::PermissionDenied => {
+                "choose a port from 1024 on, or allow lower ones: CAP_NET_BIND_SERVICE"
+            }
+            _ => "choose another address",
+        };
+        config.problem(
+            position,
+            format!("cannot listen on {address}: {error}; {advice}"),
+        )
+    };
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        let bound = listen(listener.address)
+            .map_err(|error| refused(listener.address, listener.position, &error))?;
+        let address = bound
+            .local_addr()
+            .context("cannot learn the bound address")?;
+        listeners.push(Bound {
+            listener: bound,
+            kind: listener.kind,
+            address,
+        });
+    }
+    let admin = config.admin.map(|admin| {
+        listen(admin.address).map_err(|error| refused(admin.address, admin.position, &error))
+    });
+    Ok((listeners, admin.transpose()?))
 }
 
 /// Takes a port of this process alone: `SO_REUSEPORT` would let a second gateway bind it unnoticed.
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     const BACKLOG: u32 = 1024;
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
-    };
-    let bound = socket.and_then(|socket| {
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    });
-    bound.with_context(|| {
-        format!(
-            "cannot listen on {address}; is something else, perhaps a gateway, listening there?"
-        )
-    })
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// One thread accepts for all listeners, so that nothing slow is ever in front of a newcomer.
@@ -375,7 +396,7 @@ fn start_acceptor(
     let listeners = listeners
         .into_iter()
         .map(|bound| Ok((bound.listener.into_std()?, bound.kind, bound.address)))
-        .collect::<std::io::Result<Vec<_>>>()
+        .collect::<io::Result<Vec<_>>>()
         .context("cannot move a listener to the acceptor")?;
     let (places, cores, draining) = (Arc::clone(places), cores.clone(), draining.clone());
     thread::Builder::new()

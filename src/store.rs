@@ -41,6 +41,7 @@ pub const CHANGES_KEPT: Duration = Duration::from_secs(25 * 60 * 60);
 pub struct Store {
     writer: SqlitePool,
     reader: SqlitePool,
+    files: sqlite::Files,
 }
 
 /// Why a database could not be opened; each says what to do about it.
@@ -77,6 +78,9 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// A folder, a device, anything but a file.
+    #[error("{0} is no file; name one, such as \"sqlite:data/portcullis.db\"")]
+    NoFile(PathBuf),
     /// Not a database, a newer schema, or broken.
     #[error("cannot use the database {path}: {reason}")]
     Unusable {

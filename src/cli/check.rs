@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cli::words;
 use crate::cli::words::joined;
-use crate::config::CertificateFiles;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Loaded;
 use crate::config::Position;
@@ -20,7 +20,9 @@ use crate::config::Problem;
 use crate::config::Problems;
 use crate::config::Route;
 use crate::config::Secrets;
-use crate::edge::tls::Tls;
+use crate::config::StoreKey;
+use crate::startup::certificate;
+use crate::startup::store_key;
 
 /// The arguments.
 #[derive(Debug, Default, clap::Args)]
@@ -56,7 +58,7 @@ pub(super) fn run(
         let problems = if arguments.offline {
             Vec::new()
         } else {
-            unusable_certificates(&loaded)
+            unusable_files(&loaded.config)
         };
         if problems.is_empty() {
             return Ok(loaded);
@@ -188,20 +190,22 @@ impl Row {
     }
 }
 
-/// Every certificate and key that is there can be read and belongs together. One that is not there
-/// is no problem of the file: the first start makes it, or says why it may not.
-fn unusable_certificates(loaded: &Loaded) -> Vec<Problem> {
-    let there = |files: &&CertificateFiles| files.cert.exists() && files.key.exists();
-    let files = loaded.config.certificates.iter().filter(there);
-    files
-        .filter_map(|files| {
-            let error = Tls::load(std::slice::from_ref(files)).err()?;
-            Some(Problem {
-                position: files.position,
-                message: error.to_string(),
-            })
-        })
-        .collect()
+/// What is wrong with the certificates and the store's key. One that is not there is no problem of
+/// the file: the first start makes it, or says why it may not.
+fn unusable_files(config: &Config) -> Vec<Problem> {
+    let mut problems = certificate::unusable(config, Clock::default().now());
+    let there = match &config.store.key {
+        StoreKey::File(path) => path.exists(),
+        StoreKey::Value(_) => true,
+    };
+    if there && let Err(error) = store_key::load_existing(&config.store) {
+        problems.push(Problem {
+            position: config.store.key_position,
+            message: format!("{error:#}"),
+        });
+    }
+    problems.sort();
+    problems
 }
 
 #[cfg(test)]

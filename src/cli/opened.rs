@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keys::KeyRing;
-use crate::startup::store_key;
+use crate::startup::stored::Stored;
 use crate::store::Open;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -21,22 +21,11 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens it; `Open::Create` makes it, with its key, where there is none.
     pub(super) async fn open(config: &Config, how: Open) -> anyhow::Result<Self> {
-        let (store, vault) = match how {
-            Open::Create => {
-                let (vault, _) = store_key::load_or_make(&config.store)?;
-                (Store::open(&config.store.sqlite, how).await?, vault)
-            }
-            // The database first: that it is missing says more than that its key is.
-            Open::Existing => {
-                let store = Store::open(&config.store.sqlite, how).await?;
-                (store, store_key::load_existing(&config.store)?)
-            }
-        };
-        let vault = Arc::new(vault);
+        let stored = Stored::open(config, how).await?;
         Ok(Self {
-            ring: KeyRing::new(store.clone(), Arc::clone(&vault), config.tokens.algorithm),
-            store,
-            vault,
+            store: stored.store,
+            vault: stored.vault,
+            ring: stored.ring,
             clock: Clock::default(),
         })
     }

@@ -8,6 +8,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::outlive_full_files;
 use crate::cli::words;
 use crate::config::Config;
 use crate::config::ListenerKind;
@@ -59,6 +60,7 @@ pub(super) fn run(
 }
 
 fn on_signal(shutdown: &CancellationToken) -> anyhow::Result<()> {
+    outlive_full_files()?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;

@@ -213,15 +213,20 @@ fn connections(table: &Table<'_>) -> Connections {
 fn store(table: &Table<'_>) -> Store {
     table.later(&["password"]);
     let report = table.report();
-    let sqlite = table
-        .get("url")
+    let url = table.get("url");
+    let sqlite = url
         .and_then(|value| value.parse(|url| Ok::<_, Malformed>(report.path(database(url)?))))
         .unwrap_or_else(|| report.path("data/portcullis.db"));
-    let key = table
-        .get("key")
-        .and_then(store_key)
-        .unwrap_or_else(|| StoreKey::File(sqlite.with_file_name("store.key")));
-    Store { sqlite, key }
+    let key = table.get("key");
+    let place = |value: Option<Value<'_>>| value.map_or_else(|| table.position(), Value::position);
+    Store {
+        position: place(url),
+        key_position: place(key),
+        key: key
+            .and_then(store_key)
+            .unwrap_or_else(|| StoreKey::File(sqlite.with_file_name("store.key"))),
+        sqlite,
+    }
 }
 
 fn database(url: &str) -> Result<&str, Malformed> {

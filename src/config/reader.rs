@@ -299,13 +299,9 @@ impl<'a> Table<'a> {
             if asked.iter().chain(refused.iter()).any(|known| known == key) {
                 continue;
             }
-            let advice = match asked
-                .iter()
-                .map(|asked| (distance(asked, key), asked))
-                .min()
-            {
-                Some((distance, near)) if distance <= 2 => format!("did you mean `{near}`?"),
-                _ => format!("known here are {}", quoted(&asked)),
+            let advice = match meant(asked.iter().copied(), key) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here are {}", quoted(&asked)),
             };
             let message = format!("unknown key `{key}`; {advice}");
             self.report.problem(name.span().start, message);
@@ -316,6 +312,18 @@ impl<'a> Table<'a> {
 fn quoted(words: &[&str]) -> String {
     let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")
+}
+
+/// The word that somebody had in mind who wrote another, where one is near enough.
+pub(super) fn meant<'a>(known: impl Iterator<Item = &'a str>, written: &str) -> Option<&'a str> {
+    let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
+    let written = plain(written);
+    let distance_max = (written.chars().count() / 3).max(2);
+    known
+        .map(|known| (distance(&plain(known), &written), known))
+        .min()
+        .filter(|(distance, _)| *distance <= distance_max)
+        .map(|(_, known)| known)
 }
 
 /// How many letters to insert, remove or change (Levenshtein).

@@ -3,6 +3,7 @@
 //!
 //! This room must never put what a reference stands for into an error.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -79,6 +80,18 @@ pub(super) fn expand(written: &str, lookup: &Lookup<'_>) -> Result<Expanded, Unr
         expanded.text = written.to_owned();
     }
     Ok(expanded)
+}
+
+/// A text of the file as messages may show it: what stands before the `@` of a URL is a password.
+pub(super) fn shown(written: &str) -> Cow<'_, str> {
+    let Some((before, after)) = written.rsplit_once('@') else {
+        return written.into();
+    };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://...@{after}").into(),
+        None if before.contains(':') => format!("...@{after}").into(),
+        None => written.into(),
+    }
 }
 
 /// The path of a string that is one `${file:PATH}` and nothing else.
@@ -346,6 +359,21 @@ mod tests {
             "a",
         ] {
             assert_eq!(file_reference(other), None, "{other}");
+        }
+    }
+
+    // SECURITY 58
+    #[test]
+    fn what_may_be_a_password_is_not_shown() {
+        for (written, expected) in [
+            ("http://ann:hunter2@app:5000", "http://...@app:5000"),
+            ("postgres://hunter2@db/x", "postgres://...@db/x"),
+            ("http://ann:hun/ter@2@app", "http://...@app"),
+            ("ann:hunter2@app", "...@app"),
+            ("ann@example.com", "ann@example.com"),
+            ("http://app:5000", "http://app:5000"),
+        ] {
+            assert_eq!(shown(written), expected, "{written}");
         }
     }
 

@@ -148,7 +148,11 @@ impl Core {
                 _ = sweep.tick() => gate.upstreams.iter().for_each(|upstream| upstream.sweep()),
                 accepted = inbox.recv() => {
                     let Some(accepted) = accepted else { break };
-                    let guard = Served { load: Arc::clone(&self.load), _open: config.metrics.connection() };
+                    let guard = Served {
+                        load: Arc::clone(&self.load),
+                        _open: config.metrics.connection(),
+                        _witness: Witness(Arc::clone(&config.metrics)),
+                    };
                     let serve = http::serve(accepted, Rc::clone(&gate), Rc::clone(&config));
                     connections.spawn_local(async move {
                         let _guard = guard;
@@ -170,10 +174,49 @@ impl Core {
 struct Served {
     load: Arc<AtomicUsize>,
     _open: crate::telemetry::metrics::ConnectionGuard,
+    _witness: Witness,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a panic that ends the task it lives in (SECURITY 55). What a request does is contained in
+/// the gate; this is for what is around it, where the connection is lost, and nothing else.
+#[derive(Debug)]
+pub(super) struct Witness(pub(super) Arc<Metrics>);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.panicked();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SECURITY 55
+    #[tokio::test]
+    async fn a_panic_ends_one_task_and_is_counted() {
+        let metrics = Metrics::new();
+        let tasks = LocalSet::new();
+        let task = |is_broken: bool| {
+            let witness = Witness(Arc::clone(&metrics));
+            tasks.spawn_local(async move {
+                let _witness = witness;
+                tokio::task::yield_now().await;
+                assert!(!is_broken, "on purpose");
+            })
+        };
+        let (broken, other) = (task(true), task(false));
+        tasks.await;
+        assert!(broken.await.unwrap_err().is_panic());
+        other.await.unwrap();
+        assert!(metrics.encode().contains("\nportcullis_panics_total 1\n"));
     }
 }

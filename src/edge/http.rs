@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::Request;
@@ -140,7 +141,7 @@ async fn http2_connection(
     // Header lists are counted uncompressed, 32 bytes a field more than HTTP/1.1 counts
     // (RFC 9113 §6.5.2).
     let header_list_bytes = limits.header_bytes + 32 * limits.headers;
-    let streams = Streams::new(&activity, limits.body_timeout);
+    let streams = Streams::new(&activity, limits.body_timeout, Arc::clone(&config.metrics));
     let served = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_list_bytes).unwrap_or(u32::MAX))

@@ -12,6 +12,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -29,7 +30,9 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::body::Patience;
+use crate::edge::core::Witness;
 use crate::gate::answer::AnswerBody;
+use crate::telemetry::metrics::Metrics;
 
 /// A socket that gives up on a peer who takes nothing, or next to nothing.
 #[derive(Debug)]
@@ -171,14 +174,16 @@ impl Drop for UnderWay {
 pub(super) struct Streams {
     activity: Rc<Activity>,
     max: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl Streams {
     /// `max` is how long a client may take nothing at all.
-    pub(super) fn new(activity: &Rc<Activity>, max: Duration) -> Self {
+    pub(super) fn new(activity: &Rc<Activity>, max: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             activity: Rc::clone(activity),
             max,
+            metrics,
         }
     }
 }
@@ -188,7 +193,9 @@ impl<F: Future + 'static> Executor<F> for Streams {
         // hyper calls the service, which begins the request, and brings its stream here right after.
         let outflow = self.activity.newest.take().unwrap_or_default();
         let mut patience = Patience::new(self.max);
+        let witness = Witness(Arc::clone(&self.metrics));
         drop(tokio::task::spawn_local(async move {
+            let _witness = witness;
             let mut stream = pin!(stream);
             poll_fn(|context| {
                 if stream.as_mut().poll(context).is_ready() {

@@ -11,6 +11,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -18,6 +20,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ClientHello;
 use rustls::server::ResolvesServerCert;
@@ -25,7 +28,9 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
+use webpki::KeyUsage;
 
+use crate::clock::unix_seconds;
 use crate::config::CertificateFiles;
 use crate::edge::patience::Patient;
 
@@ -65,7 +70,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; bring it, readable for whoever runs the gateway")]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -82,6 +87,26 @@ pub enum CertificateError {
         /// Its permissions.
         mode: u32,
     },
+    /// Everybody who checks it would turn away.
+    #[error(
+        "the certificate in {path} expired on {since}; renew it, or remove it and its key where a development certificate may be made"
+    )]
+    Expired {
+        /// Which.
+        path: PathBuf,
+        /// Since when.
+        since: humantime::Rfc3339Timestamp,
+    },
+    /// As well; or the clock is wrong.
+    #[error(
+        "the certificate in {path} is not valid before {until}; bring one that is, or set this machine's clock"
+    )]
+    NotYetValid {
+        /// Which.
+        path: PathBuf,
+        /// Until when.
+        until: humantime::Rfc3339Timestamp,
+    },
     /// A file holds something else.
     #[error("{path} holds no {what} in PEM form")]
     NotPem {
@@ -91,7 +116,9 @@ pub enum CertificateError {
         what: &'static str,
     },
     /// The two do not belong together, or are of a kind that TLS does not know.
-    #[error("{cert} and {key} cannot be used together: {source}")]
+    #[error(
+        "{cert} and {key} cannot be used together: {source}; bring the key that the certificate was made for"
+    )]
     Mismatch {
         /// The chain.
         cert: PathBuf,
@@ -110,9 +137,10 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Where one of them cannot be used.
-    pub fn load(files: &[CertificateFiles]) -> Result<Self, CertificateError> {
-        let certificates = files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    /// Where one of them cannot be used, now.
+    pub fn load(files: &[CertificateFiles], now: SystemTime) -> Result<Self, CertificateError> {
+        let certificates = files.iter().map(|files| load(files, now));
+        let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
@@ -138,7 +166,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
+fn load(files: &CertificateFiles, now: SystemTime) -> Result<Certificate, CertificateError> {
     let (chain, _) = read(&files.cert)?;
     let chain = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<Vec<_>, _>>()
@@ -167,10 +195,44 @@ fn load(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
     };
     let key =
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
+    refuse_out_of_date(&key, &files.cert, now)?;
     Ok(Certificate {
         names: names(&key),
         key: Arc::new(key),
     })
+}
+
+/// Whether the leaf is valid at this time. It is asked for a path to nobody: what webpki looks at
+/// first is the time, and that is all we want to know.
+fn refuse_out_of_date(
+    key: &CertifiedKey,
+    path: &Path,
+    now: SystemTime,
+) -> Result<(), CertificateError> {
+    let leaf = key.cert.first();
+    let Some(leaf) = leaf.and_then(|leaf| EndEntityCert::try_from(leaf).ok()) else {
+        return Ok(());
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(unix_seconds(now)));
+    let usage = KeyUsage::server_auth();
+    let shown = |time: UnixTime| {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
+        humantime::format_rfc3339_seconds(time)
+    };
+    let path = || path.to_owned();
+    match leaf.verify_for_usage(&[], &[], &[], now, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Err(CertificateError::Expired {
+            path: path(),
+            since: shown(not_after),
+        }),
+        Err(webpki::Error::CertNotValidYet { not_before, .. }) => {
+            Err(CertificateError::NotYetValid {
+                path: path(),
+                until: shown(not_before),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What a file holds, and the permissions of that very file.

@@ -61,6 +61,10 @@ impl Door {
         body_timeout: Duration,
     ) -> Result<Response<Body>, Rejection> {
         let request = request(inbound, body_timeout).await?;
+        self.hand_over(request).await
+    }
+
+    async fn hand_over(&self, request: Request<Body>) -> Result<Response<Body>, Rejection> {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Rejection::Busy)?;
@@ -102,4 +106,39 @@ async fn request(mut inbound: Inbound, body_timeout: Duration) -> Result<Request
     *request.headers_mut() = headers;
     request.extensions_mut().insert(origin);
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    async fn broken() -> &'static str {
+        panic!("on purpose")
+    }
+
+    // SECURITY 55
+    #[tokio::test]
+    async fn a_panic_behind_the_door_is_one_requests_own() {
+        let metrics = Metrics::new();
+        let endpoints = Router::new()
+            .route("/broken", get(broken))
+            .route("/whole", get(async || "whole"));
+        let door = Door::new(Handle::current(), endpoints, Arc::clone(&metrics));
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            door.hand_over(request).await
+        };
+        let problem = ask("/broken").await.unwrap_err().problem();
+        assert_eq!(
+            (problem.status.as_u16(), problem.code),
+            (500, "internal_error")
+        );
+        assert!(!problem.detail.contains("on purpose"));
+        assert!(metrics.encode().contains("\nportcullis_panics_total 1\n"));
+
+        assert_eq!(ask("/whole").await.unwrap().status(), 200);
+        assert_eq!(door.places.available_permits(), UNDER_WAY_MAX);
+    }
 }

@@ -1,15 +1,13 @@
 //! A development certificate, for the first minute: signed by an authority that is made for it
 //! alone and whose private key is never written anywhere.
 
-use std::fs::OpenOptions;
+use std::fs;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use anyhow::bail;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::CertifiedIssuer;
@@ -24,7 +22,10 @@ use crate::config::CertificateFiles;
 use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::ListenerKind;
+use crate::config::Problem;
+use crate::config::Problems;
 use crate::disk;
+use crate::edge::tls::Tls;
 
 /// How long it is valid: some systems refuse more than 825 days.
 const VALID_DAYS: u64 = 800;
@@ -42,30 +43,35 @@ pub struct Made {
     pub names: Vec<String>,
 }
 
-/// Makes the first certificate where its files are missing and it may be made up: every listener
-/// on loopback, or `dev`.
+/// The first certificate whose files are missing, where it may be made up: every listener is on
+/// loopback, or `dev`. Nothing is made yet.
 ///
 /// # Errors
 ///
-/// Where one is missing and may not be made up, where only one of the two files is there, where a
-/// file cannot be written.
-pub fn make_missing(config: &Config, dev: bool) -> anyhow::Result<Option<Made>> {
-    let tls = |listener: &&crate::config::Listener| listener.kind == ListenerKind::Tls;
-    if config.listeners.iter().find(tls).is_none() {
+/// Every certificate that is missing and may not be made up, of which only one file is there, or
+/// which cannot be used.
+pub fn missing(
+    config: &Config,
+    dev: bool,
+    now: SystemTime,
+) -> Result<Option<&CertificateFiles>, Problems> {
+    if !needs_tls(config) {
         return Ok(None);
     }
     let mut missing = None;
+    let mut problems = unusable(config, now);
     for files in &config.certificates {
-        match (files.cert.exists(), files.key.exists()) {
-            (true, true) => {}
+        let message = match (files.cert.exists(), files.key.exists()) {
+            (true, true) => continue,
             (false, false) if may_be_made_up(config, dev) && missing.is_none() => {
                 missing = Some(files);
+                continue;
             }
-            (false, false) if missing.is_some() => bail!(
+            (false, false) if missing.is_some() => format!(
                 "there is no certificate at {}; only one of [[certificates]] is made up",
                 files.cert.display()
             ),
-            (false, false) => bail!(
+            (false, false) => format!(
                 "there is no certificate at {}; one is made up only for listeners on loopback, or \
                  with `serve --dev`",
                 files.cert.display()
@@ -76,16 +82,48 @@ pub fn make_missing(config: &Config, dev: bool) -> anyhow::Result<Option<Made>> 
                 } else {
                     (&files.key, &files.cert)
                 };
-                bail!(
+                format!(
                     "{} is there but {} is not: bring the missing one, or remove the other and a \
                      new pair is made",
                     there.display(),
                     missing.display()
-                );
+                )
             }
-        }
+        };
+        problems.push(Problem {
+            position: files.position,
+            message,
+        });
     }
-    missing.map(|files| make(config, files)).transpose()
+    if problems.is_empty() {
+        return Ok(missing);
+    }
+    problems.sort();
+    Err(Problems {
+        file: config.file.clone(),
+        problems,
+    })
+}
+
+/// What is wrong with certificates and keys that are there.
+pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
+    let there = |files: &&CertificateFiles| files.cert.exists() && files.key.exists();
+    let files = config.certificates.iter().filter(there);
+    files
+        .filter_map(|files| {
+            let error = Tls::load(std::slice::from_ref(files), now).err()?;
+            Some(Problem {
+                position: files.position,
+                message: error.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// Whether any listener speaks TLS.
+pub fn needs_tls(config: &Config) -> bool {
+    let mut listeners = config.listeners.iter();
+    listeners.any(|listener| listener.kind == ListenerKind::Tls)
 }
 
 fn may_be_made_up(config: &Config, dev: bool) -> bool {
@@ -93,22 +131,43 @@ fn may_be_made_up(config: &Config, dev: bool) -> bool {
     dev || listeners.all(|listener| listener.address.ip().is_loopback())
 }
 
-fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
+/// Makes what [`missing`] found: all three files, or none of them.
+///
+/// # Errors
+///
+/// Where there is an authority already, or a file cannot be written.
+pub fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
     let names = names(config);
     let (authority, cert, key) = sign(&names).context("cannot make a development certificate")?;
     let folder = files.cert.parent().unwrap_or_else(|| Path::new("."));
     let authority_file = folder.join("ca.pem");
     if authority_file.exists() {
-        bail!(
+        let message = format!(
             "{} is there but the certificate beside it is not: bring the certificate, or remove the \
              authority and a new one is made with it",
             authority_file.display()
         );
+        return Err(config.problem(files.position, message).into());
     }
-    // The key first: a certificate without its key would look like somebody's mistake.
-    write(&files.key, &key, 0o600)?;
-    write(&authority_file, &authority, 0o644)?;
-    write(&files.cert, &cert, 0o644)?;
+    // The certificate last: it is what says that there are all three.
+    let parts = [
+        (&files.key, &key, 0o600),
+        (&authority_file, &authority, 0o644),
+        (&files.cert, &cert, 0o644),
+    ];
+    for (index, (path, text, mode)) in parts.into_iter().enumerate() {
+        if let Err(error) = write(path, text, mode) {
+            for (made, _, _) in parts.into_iter().take(index) {
+                // What cannot be removed either is told by the next start.
+                let _ = fs::remove_file(made);
+            }
+            let message = format!(
+                "cannot write {}: {error}; its folder must be writable for whoever runs the gateway",
+                path.display()
+            );
+            return Err(config.problem(files.position, message).into());
+        }
+    }
     Ok(Made {
         authority: authority_file,
         cert: files.cert.clone(),
@@ -164,14 +223,7 @@ fn sign(names: &[String]) -> Result<(String, String, String), rcgen::Error> {
     Ok((authority.pem(), cert.pem(), key.serialize_pem()))
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let written = (|| -> io::Result<()> {
-        disk::make_folders(path, 0o755)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        disk::sync_name(path)
-    })();
-    written.with_context(|| format!("cannot write {}", path.display()))
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    disk::make_folders(path, 0o755)?;
+    disk::write_new(path, text.as_bytes(), mode)
 }

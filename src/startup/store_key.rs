@@ -1,11 +1,7 @@
 //! The store's key: read, or made together with a new SQLite store.
 
 use std::fs;
-use std::fs::OpenOptions;
-use std::fs::Permissions;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -29,12 +25,9 @@ use crate::vault::Vault;
 /// key.
 pub fn load_or_make(store: &Store) -> anyhow::Result<(Vault, Option<PathBuf>)> {
     let path = match &store.key {
-        StoreKey::Value(key) => return Ok((Vault::new(key)?, None)),
-        StoreKey::File(path) => path,
+        StoreKey::File(path) if !path.exists() => path,
+        StoreKey::File(_) | StoreKey::Value(_) => return Ok((load_existing(store)?, None)),
     };
-    if path.exists() {
-        return load(path).map(|vault| (vault, None));
-    }
     if store.sqlite.exists() {
         bail!(
             "the database {} is there but its key {} is not: bring the key back; without it the \
@@ -44,8 +37,17 @@ pub fn load_or_make(store: &Store) -> anyhow::Result<(Vault, Option<PathBuf>)> {
         );
     }
     let key = Vault::generate_key();
-    write_new(path, &key).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok((Vault::new(&key)?, Some(path.clone())))
+    match write_new(path, &key) {
+        Ok(()) => Ok((Vault::new(&key)?, Some(path.clone()))),
+        // Another process starts at the same time: there is one key, and it was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((load(path)?, None)),
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "cannot write {}; its folder must be writable for whoever runs the gateway",
+                path.display()
+            )
+        }),
+    }
 }
 
 /// Reads the key of a store that is there.
@@ -62,13 +64,19 @@ pub fn load_existing(store: &Store) -> anyhow::Result<Vault> {
 
 fn load(path: &Path) -> anyhow::Result<Vault> {
     let shown = path.display();
-    let metadata = fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
+    let unreadable = || {
+        format!("cannot read {shown}; bring the key of this store, readable for its owner alone")
+    };
+    let metadata = fs::metadata(path).with_context(unreadable)?;
+    if !metadata.is_file() {
+        bail!("{shown} is no file; bring the key of this store");
+    }
     let mode = metadata.permissions().mode() & 0o777;
     // SECURITY 59: a key that others can read is not a secret.
     if mode & 0o077 != 0 {
         bail!("{shown} has mode {mode:04o}, so others can use it; make it 0600: chmod 600 {shown}");
     }
-    let key = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let key = fs::read_to_string(path).with_context(unreadable)?;
     let key = SecretString::from(key.trim_end_matches(['\n', '\r']).to_owned());
     Vault::new(&key).with_context(|| format!("{shown} holds no usable key"))
 }
@@ -76,14 +84,6 @@ fn load(path: &Path) -> anyhow::Result<Vault> {
 /// Never over a file that is there: two first starts at once must not lose a key.
 fn write_new(path: &Path, key: &SecretString) -> io::Result<()> {
     disk::make_folders(path, 0o700)?;
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    writeln!(file, "{}", key.expose_secret())?;
-    file.sync_all()?;
-    disk::sync_name(path)
+    let line = SecretString::from(format!("{}\n", key.expose_secret()));
+    disk::write_new(path, line.expose_secret().as_bytes(), 0o600)
 }

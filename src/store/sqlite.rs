@@ -6,9 +6,11 @@
 //! commit is rolled back. Errors from here carry the names of columns, never their values.
 
 mod changes;
+mod files;
 mod keys;
 mod sessions;
 mod users;
+mod write;
 
 use std::error::Error;
 use std::fs;
@@ -25,11 +27,12 @@ use sqlx::Row;
 use sqlx::SqlSafeStr;
 use sqlx::Sqlite;
 use sqlx::SqlitePool;
-use sqlx::Transaction;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 use sqlx::migrate::Migration;
 use sqlx::migrate::MigrationType;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -41,6 +44,8 @@ use crate::disk;
 use crate::store::Open;
 use crate::store::OpenError;
 use crate::store::Store;
+
+pub(super) use files::Files;
 
 impl Store {
     /// Opens the SQLite file, makes it with mode 0600 where asked (and its folder with 0700), and
@@ -58,6 +63,7 @@ impl Store {
             create(path).map_err(failed)?;
         }
         match fs::metadata(path) {
+            Ok(file) if !file.is_file() => return Err(OpenError::NoFile(path.to_owned())),
             Ok(file) => {
                 refuse_foreign(path, file.uid(), rustix::process::geteuid().as_raw())?;
                 refuse_exposed(path, file.mode() & 0o777)?;
@@ -67,40 +73,92 @@ impl Store {
             }
             Err(error) => return Err(failed(error)),
         }
-        Self::connect(path)
-            .await
-            .map_err(|error| OpenError::Unusable {
-                path: path.to_owned(),
-                reason: match error {
-                    MigrateError::VersionMissing(_) => {
-                        "a newer version of portcullis made it".to_owned()
-                    }
-                    MigrateError::Execute(error) => error.to_string(),
-                    other => other.to_string(),
-                },
-            })
+        let unusable = |error| OpenError::Unusable {
+            path: path.to_owned(),
+            reason: reason(error),
+        };
+        let (writer, reader) = connect(path).await.map_err(unusable)?;
+        Ok(Self {
+            writer,
+            reader,
+            files: Files::of(path).map_err(failed)?,
+        })
     }
 
-    async fn connect(path: &Path) -> Result<Self, MigrateError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .foreign_keys(true)
-            .busy_timeout(PATIENCE);
-        let writing = options
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-
-        let writer = connect_writer(&writing).await?;
-        migrate(&writer).await?;
-        let reader = pool(READERS).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, reader })
+    /// Ends all connections. The last one, which may write, brings everything into the one file:
+    /// a copy of that is a whole backup then.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
     }
 
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+    /// A connection that only reads.
+    async fn read(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+        self.files.in_place()?;
+        self.reader.acquire().await
     }
+}
+
+async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), MigrateError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE);
+    let writing = options
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+
+    let writer = connect_writer(&writing).await?;
+    if let Err(error) = migrate(&writer).await {
+        // So that no companion of the database stays behind.
+        writer.close().await;
+        return Err(error);
+    }
+    let reader = pool(READERS).connect_with(options.read_only(true)).await?;
+    // Whoever has read holds the database open, and with it the write-ahead log, even while the
+    // writer is replaced.
+    sqlx::query("SELECT 1 FROM _sqlx_migrations")
+        .fetch_optional(&reader)
+        .await?;
+    Ok((writer, reader))
+}
+
+/// What is wrong with a file that cannot be used, and what would be right.
+fn reason(error: MigrateError) -> String {
+    let (error, code) = match error {
+        MigrateError::VersionMissing(_) => {
+            return "a newer version of portcullis made it; run that version".to_owned();
+        }
+        MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
+            return "its tables are not those that this version makes; name another file, or \
+                    restore a backup"
+                .to_owned();
+        }
+        MigrateError::Execute(error) => {
+            let code = error.as_database_error().and_then(primary_code);
+            (error.to_string(), code)
+        }
+        other => (other.to_string(), None),
+    };
+    let advice = match code {
+        Some(SQLITE_BUSY) => "another process holds it; end that, or wait until it is done",
+        Some(SQLITE_READONLY) => "it must be writable for its owner: chmod 600",
+        Some(SQLITE_CANTOPEN) => "its folder must be writable for its owner: chmod 700",
+        Some(SQLITE_IOERR) => "the disk is full, or fails; make room, or mend it",
+        Some(SQLITE_CORRUPT) => "it is damaged; restore a backup",
+        Some(SQLITE_NOTADB) => "it is no SQLite database; name another file, or restore a backup",
+        Some(SQLITE_FULL) => "there is no room on the disk; make some",
+        _ => "see what the system says of it",
+    };
+    format!("{error}; {advice}")
+}
+
+/// The result code without what SQLite adds to it (<https://sqlite.org/rescode.html>).
+fn primary_code(error: &dyn DatabaseError) -> Option<u8> {
+    let code: u32 = error.code()?.parse().ok()?;
+    u8::try_from(code & 0xff).ok()
 }
 
 /// Makes the file itself, because SQLite would make it readable to everybody; its companions
@@ -162,13 +220,10 @@ fn pool(connections: u32) -> SqlitePoolOptions {
 /// Where two processes make the database at once, one may find it locked while the other turns it
 /// to WAL: the one place where SQLite does not wait by itself.
 async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    const SQLITE_BUSY: &str = "5";
     let connecting = async {
         loop {
             match pool(1).connect_with(options.clone()).await {
-                Err(sqlx::Error::Database(error))
-                    if error.code().as_deref() == Some(SQLITE_BUSY) =>
-                {
+                Err(sqlx::Error::Database(error)) if primary_code(&*error) == Some(SQLITE_BUSY) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 done => return done,
@@ -195,6 +250,11 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     // `run` would do the same, but its future is not `Send` where a caller spawns it.
     Migrator::with_migrations(migrations.collect())
         .run_direct(None, &mut *transaction, false)
+        .await?;
+    // Of a file that it may only read, SQLite begins to write without a word: this removes nothing,
+    // and is refused there.
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version < 0")
+        .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
     Ok(())
@@ -257,6 +317,14 @@ fn undecodable(column: &str, error: impl Error + Send + Sync + 'static) -> sqlx:
 /// How long a write waits for another process, and a query for a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
 const READERS: u32 = 4;
+
+const SQLITE_BUSY: u8 = 5;
+const SQLITE_READONLY: u8 = 8;
+const SQLITE_IOERR: u8 = 10;
+const SQLITE_CORRUPT: u8 = 11;
+const SQLITE_FULL: u8 = 13;
+const SQLITE_CANTOPEN: u8 = 14;
+const SQLITE_NOTADB: u8 = 26;
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub struct Metrics {
 impl Metrics {
     /// Registers everything.
     pub fn new() -> Arc<Self> {
+        let panics = Counter::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             requests: Family::default(),
@@ -54,8 +55,8 @@ impl Metrics {
             logins: Family::default(),
             limits: Family::default(),
             headers_dropped: Family::default(),
-            hashing: HashingMetrics::new(),
-            panics: Counter::default(),
+            hashing: HashingMetrics::new(panics.clone()),
+            panics,
             log_lines_dropped: Counter::default(),
             store_available: Gauge::default(),
         };
@@ -307,15 +308,22 @@ pub struct HashingMetrics {
     waiting: Gauge,
     duration: Histogram,
     shed: Counter,
+    panics: Counter,
 }
 
 impl HashingMetrics {
-    fn new() -> Self {
+    fn new(panics: Counter) -> Self {
         Self {
+            panics,
             waiting: Gauge::default(),
             duration: Histogram::new([0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0]),
             shed: Counter::default(),
         }
+    }
+
+    /// Hashing one password panicked; the thread goes on.
+    pub fn panicked(&self) {
+        self.panics.inc();
     }
 
     /// One more waits to be hashed.

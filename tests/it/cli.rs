@@ -113,7 +113,7 @@ async fn a_key_file_that_others_can_read_is_refused() {
     let key = folder.path("data/store.key");
     for mode in [0o644, 0o640, 0o604, 0o660] {
         std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
-        let output = portcullis(&folder, &["serve"]).expect(1);
+        let output = portcullis(&folder, &["serve"]).expect(2);
         assert!(
             output.stderr.contains(&format!("mode 0{mode:o}")),
             "{output:?}"
@@ -127,7 +127,7 @@ async fn a_key_file_that_others_can_read_is_refused() {
 
     // Another key, and none at all: refused, because nothing would open any more.
     std::fs::rename(&key, folder.path("data/elsewhere")).unwrap();
-    let output = portcullis(&folder, &["serve"]).expect(1);
+    let output = portcullis(&folder, &["serve"]).expect(2);
     assert!(output.stderr.contains("store.key"), "{output:?}");
 }
 

@@ -8,11 +8,9 @@ use portcullis::store::Open;
 use portcullis::store::Store;
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use crate::harness::binary::Served;
-use crate::harness::binary::portcullis;
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::eventually;
@@ -163,22 +161,6 @@ async fn a_request_that_does_not_end_is_broken_off_at_the_limit() {
     served.signal(Signal::TERM);
     assert_eq!(served.ended().await.code(), Some(0));
     assert!(asked.await.unwrap().is_err());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_said_clearly() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = taken.local_addr().unwrap();
-    let folder = Folder::with(&format!(
-        "listeners = [{{ address = '{address}' }}]\n{ROUTE}"
-    ));
-    let output = portcullis(&folder, &["serve"]).expect(1);
-    assert!(
-        output
-            .stderr
-            .contains(&format!("cannot listen on {address}")),
-        "{output:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,24 +31,34 @@ async fn a_locked_store_stops_sign_ins_and_no_request_with_a_token() {
     let registering = json!({ "username": "bob", "password": PASSWORD });
     let logging_in = json!({ "username": "alice", "password": PASSWORD });
     let logging_out = json!({});
+    let everywhere = json!({ "all": true });
+    let changing =
+        json!({ "current_password": PASSWORD, "new_password": "quartz-lantern-drizzle-48" });
     let refused = tokio::join!(
         alice.post("/auth/register", &registering),
         alice.post("/auth/login", &logging_in),
         alice.try_refresh(&spent),
         alice.post("/auth/logout", &logging_out),
+        alice.post("/auth/logout", &everywhere),
+        alice.post("/auth/password", &changing),
     );
-    for answer in [refused.0, refused.1, refused.2, refused.3] {
+    let (one, two, three, four, five, six) = refused;
+    for answer in [one, two, three, four, five, six] {
         assert_eq!(answer.header("retry-after"), "5", "{answer:?}");
         answer.expect_problem(503, "store_unavailable");
     }
     alice.get("/app").await.expect(200);
     app.only();
 
-    // Nothing was half-done: the name is free, the token unspent, the session alive.
+    // Nothing was half-done: the name is free, the token unspent, the session alive, the password
+    // the old one.
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     alice.post("/auth/register", &registering).await.expect(201);
     alice.refresh().await;
     alice.get("/app").await.expect(200);
+    alice.log_in("alice").await;
+    alice.post("/auth/logout", &everywhere).await.expect(204);
+    alice.get("/app").await.expect_problem(401, "invalid_token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,7 +100,7 @@ fn a_private_key_that_others_can_use_is_refused() {
         let mode = format!("mode 0{mode:o}");
         assert!(wrong.contains(&mode) && wrong.contains("chmod"), "{wrong}");
         portcullis(&folder, &["check", "--offline"]).expect(0);
-        let refused = portcullis(&folder, &["serve"]).expect(1).stderr;
+        let refused = portcullis(&folder, &["serve"]).expect(2).stderr;
         assert!(refused.contains(&mode), "{refused}");
     }
     for mode in [0o400, 0o600, 0o640] {

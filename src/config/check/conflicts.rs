@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use crate::config::Auth;
 use crate::config::Clients;
@@ -27,6 +28,7 @@ pub const WELL_KNOWN: [&str; 3] = [
 
 pub(super) fn find(config: &Config, report: &Report<'_>) {
     shared_addresses(config, report);
+    circles(config, report);
     ties(config, report);
     shadowed_routes(config, report);
     allowed_aliases(config, report);
@@ -35,12 +37,57 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
 }
 
 fn shared_addresses(config: &Config, report: &Report<'_>) {
-    let mut seen: HashSet<_> = config.admin.into_iter().collect();
+    let mut seen: HashSet<_> = config.admin.iter().map(|admin| admin.address).collect();
     for listener in &config.listeners {
         let address = listener.address;
         if address.port() != 0 && !seen.insert(address) {
             report.problem_at(listener.position, format!("{address} is listened on twice"));
         }
+    }
+}
+
+/// A gateway that forwards to itself would meet the same request again, and again; and one that
+/// forwards to its admin listener would show everybody what is for operators.
+fn circles(config: &Config, report: &Report<'_>) {
+    let public = &config.gateway.public_url;
+    let listening: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.address)
+        .chain(config.admin.map(|admin| admin.address))
+        .collect();
+    for upstream in &config.upstreams {
+        let host = upstream.authority.host();
+        let port = upstream.authority.port_u16().unwrap_or(80);
+        let is_public = public.host_str() == Some(host);
+        let is_own = listening
+            .iter()
+            .filter(|own| own.port() == port)
+            .any(|own| is_public || reaches(host, own.ip()));
+        if is_own || (is_public && public.port_or_known_default() == Some(port)) {
+            report.problem_at(
+                upstream.position,
+                format!(
+                    "{}: the gateway itself listens there; name the app that is behind it",
+                    upstream.authority
+                ),
+            );
+        }
+    }
+}
+
+/// Whether who connects to `host` arrives at a listener on `own`, as far as the file can tell.
+fn reaches(host: &str, own: IpAddr) -> bool {
+    let own = own.to_canonical();
+    let here = own.is_loopback() || own.is_unspecified();
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => {
+            let address = address.to_canonical();
+            address == own
+                || (address.is_loopback() && own.is_unspecified())
+                || (address.is_unspecified() && here)
+        }
+        Err(_) => here && (host == "localhost" || host.ends_with(".localhost")),
     }
 }
 

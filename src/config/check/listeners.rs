@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Admin;
 use crate::config::CertificateFiles;
 use crate::config::Listener;
 use crate::config::ListenerKind;
@@ -80,8 +81,9 @@ fn certificate(table: &Table<'_>) -> Option<CertificateFiles> {
     })
 }
 
-pub(super) fn admin(table: &Table<'_>) -> Option<SocketAddr> {
-    table.get("listen")?.parse(|text| {
+pub(super) fn admin(table: &Table<'_>) -> Option<Admin> {
+    let value = table.get("listen")?;
+    let address = value.parse(|text| {
         let address = address(text)?;
         if address.ip().is_loopback() {
             Ok(address)
@@ -91,6 +93,10 @@ pub(super) fn admin(table: &Table<'_>) -> Option<SocketAddr> {
              it is not asked who they are",
             ))
         }
+    });
+    Some(Admin {
+        address: address?,
+        position: value.position(),
     })
 }
 

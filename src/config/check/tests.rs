@@ -1,7 +1,10 @@
 //! Both sides of every gate: what a file may say, and where and how it is told what it may not.
 
+mod keys;
+mod ranges;
 mod routes;
 mod sample;
+mod upstreams;
 
 use std::fs;
 use std::path::Path;

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::config::Position;
 use crate::config::Target;
 use crate::config::Upstream;
 use crate::config::check::routes;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
+use crate::config::reader::meant;
+use crate::config::secrets;
 use crate::config::values;
 use crate::domain::Malformed;
 
@@ -37,7 +40,7 @@ impl Upstreams {
     pub(super) fn target(&mut self, value: Value<'_>) -> Option<Target> {
         let text = value.text()?;
         if !text.known {
-            return Some(self.add(text.written, unknown_authority()));
+            return Some(self.add(text.written, unknown_authority(), value.position()));
         }
         if text.value == "echo" {
             return Some(Target::Echo);
@@ -51,13 +54,18 @@ impl Upstreams {
         }
         if text.value.contains("://") {
             let authority = value.parse(authority)?;
-            return Some(self.add(&text.value, authority));
+            return Some(self.add(&text.value, authority, value.position()));
         }
-        value.problem(format!(
-            "{:?}: there is no [upstreams.{}]; write a name from there, a URL such as \
-             \"http://127.0.0.1:5000\", or \"echo\"",
-            text.written, text.written,
-        ));
+        let names = self.0.iter().map(|upstream| upstream.name.as_str());
+        let advice = meant(names.chain(["echo"]), &text.value).map_or_else(
+            || {
+                "write a name from there, a URL such as \"http://127.0.0.1:5000\", or \"echo\""
+                    .to_owned()
+            },
+            |near| format!("did you mean {near:?}?"),
+        );
+        let shown = secrets::shown(text.written);
+        value.problem(format!("there is no [upstreams.{shown}]; {advice}"));
         None
     }
 
@@ -65,7 +73,7 @@ impl Upstreams {
         self.0
     }
 
-    fn add(&mut self, name: &str, authority: Authority) -> Target {
+    fn add(&mut self, name: &str, authority: Authority, position: Position) -> Target {
         self.0.push(Upstream {
             name: name.to_owned(),
             authority,
@@ -73,6 +81,7 @@ impl Upstreams {
             response_timeout: RESPONSE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             connections: CONNECTIONS,
+            position,
         });
         Target::Upstream(self.0.len() - 1)
     }
@@ -81,9 +90,8 @@ impl Upstreams {
 fn upstream(name: &str, table: &Table<'_>) -> Upstream {
     table.later(&["balance", "health", "tls"]);
     let targets = table.required("targets", "[\"http://127.0.0.1:5000\"]");
-    let targets = targets.map(|value| (value, value.one_or_more()));
-    let authority = targets.and_then(|(value, targets)| match targets.as_slice() {
-        [target] => target.parse(authority),
+    let target = targets.and_then(|value| match value.one_or_more().as_slice() {
+        [target] => Some(*target),
         [] => {
             value.problem("an upstream needs a target, such as [\"http://127.0.0.1:5000\"]");
             None
@@ -93,6 +101,7 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
             None
         }
     });
+    let authority = target.and_then(|value| value.parse(authority));
     let seconds = Duration::from_secs;
     let (connect_timeout, response_timeout, idle_timeout) = table.table("timeouts", |table| {
         table.later(&["stream_idle"]);
@@ -114,6 +123,7 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
         response_timeout,
         idle_timeout,
         connections: table.integer("connections", 1..=65_535, CONNECTIONS),
+        position: target.map_or_else(|| table.position(), Value::position),
     }
 }
 

@@ -116,7 +116,8 @@ impl<'a> Value<'a> {
         match parse(&text.value) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problem(format!("{:?}: {error}", text.written));
+                let shown = secrets::shown(text.written);
+                self.problem(format!("{shown:?}: {error}"));
                 None
             }
         }

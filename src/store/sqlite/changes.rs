@@ -26,10 +26,11 @@ impl Store {
     /// Positions grow in the order of commits, because there is one writer at a time: none can
     /// appear behind a position that was already read.
     pub async fn changes_after(&self, position: i64) -> Result<Changes, Unavailable> {
+        let mut reader = self.read().await?;
         let rows =
             sqlx::query("SELECT * FROM changes WHERE position > $1 ORDER BY position LIMIT 10000")
                 .bind(position)
-                .fetch_all(&self.reader)
+                .fetch_all(&mut *reader)
                 .await?;
         let position = match rows.last() {
             Some(last) => last.try_get("position")?,

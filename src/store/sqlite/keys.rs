@@ -23,7 +23,7 @@ use crate::store::states;
 impl Store {
     /// All signing keys, oldest first.
     pub async fn keys(&self) -> Result<Vec<StoredKey>, Unavailable> {
-        let mut reader = self.reader.acquire().await?;
+        let mut reader = self.read().await?;
         Ok(all(&mut reader).await?)
     }
 
@@ -66,9 +66,11 @@ impl Store {
     /// The sealed value by which a wrong store key is known, made from `candidate` where there is
     /// none yet. Nothing is written where there is one.
     pub async fn key_check(&self, candidate: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        let mut reader = self.read().await?;
         let kept = sqlx::query_scalar("SELECT sealed FROM key_check")
-            .fetch_optional(&self.reader)
+            .fetch_optional(&mut *reader)
             .await?;
+        drop(reader);
         if let Some(kept) = kept {
             return Ok(kept);
         }

@@ -38,7 +38,7 @@ use crate::vault::fresh_id;
 impl Store {
     /// The account's sign-in record.
     pub async fn credentials(&self, handle: &Handle) -> Result<Option<Credentials>, Unavailable> {
-        let mut reader = self.reader.acquire().await?;
+        let mut reader = self.read().await?;
         let Some(row) = find(&mut reader, handle).await? else {
             return Ok(None);
         };
@@ -51,15 +51,16 @@ impl Store {
 
     /// One account.
     pub async fn user(&self, handle: &Handle) -> Result<Option<User>, Unavailable> {
-        let mut reader = self.reader.acquire().await?;
+        let mut reader = self.read().await?;
         let row = find(&mut reader, handle).await?;
         Ok(row.as_ref().map(user_from).transpose()?)
     }
 
     /// All accounts, oldest first.
     pub async fn users(&self) -> Result<Vec<User>, Unavailable> {
+        let mut reader = self.read().await?;
         let rows = sqlx::query("SELECT * FROM users ORDER BY created_at, id")
-            .fetch_all(&self.reader)
+            .fetch_all(&mut *reader)
             .await?;
         Ok(rows.iter().map(user_from).collect::<Result<_, _>>()?)
     }

@@ -11,14 +11,19 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
 use rustix::process::Signal;
+use rustix::process::geteuid;
 use rustix::process::kill_process;
+use rustix::process::prlimit;
 
 use crate::harness::PATIENCE;
 use crate::harness::caller::Caller;
 use crate::harness::caller::Protocol;
 use crate::harness::eventually;
 use crate::harness::gateway::Folder;
+use crate::harness::gateway::ask_plainly;
 use crate::harness::install_crypto;
 
 /// What a command said, and how it ended.
@@ -39,6 +44,30 @@ pub(crate) fn portcullis_reading(folder: &Folder, arguments: &[&str], input: &st
     folder.write("stdin", input);
     let input = fs::File::open(folder.path("stdin")).unwrap();
     ended(command(folder, arguments).stdin(input))
+}
+
+/// As [`portcullis`], held to the permissions of files even where root runs the tests.
+pub(crate) fn portcullis_unprivileged(folder: &Folder, arguments: &[&str]) -> Output {
+    let plain = command(folder, arguments);
+    if !geteuid().is_root() {
+        return ended(&mut { plain });
+    }
+    let mut held = Command::new("setpriv");
+    held.args(["--bounding-set", "-dac_override,-dac_read_search"])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .current_dir(folder.root());
+    ended(piped(&mut held))
+}
+
+/// As [`portcullis`], on a disk that takes no more than this many bytes of a file.
+pub(crate) fn portcullis_on_full_disk(folder: &Folder, arguments: &[&str], bytes: u64) -> Output {
+    let mut held = Command::new("prlimit");
+    held.arg(format!("--fsize={bytes}:unlimited"))
+        .arg(env!("CARGO_BIN_EXE_portcullis"))
+        .args(arguments)
+        .current_dir(folder.root());
+    ended(piped(&mut held))
 }
 
 /// A command that serves where it should refuse must fail its test, not stop it.
@@ -124,6 +153,29 @@ impl Served {
         self.address
     }
 
+    /// `GET` of its admin listener: status and body.
+    pub(crate) fn ask_admin(&self, path: &str) -> (u16, String) {
+        let said = self.said();
+        let mut lines = said.lines();
+        let admin = lines.find_map(|line| line.strip_prefix("admin  http://"));
+        let address = admin.unwrap().split('/').next().unwrap();
+        ask_plainly(address.parse().unwrap(), path)
+    }
+
+    /// Lets no file grow beyond so many bytes: writing then fails as on a full disk. `None` makes
+    /// room again.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Some(self.id()), Resource::Fsize, limit).unwrap();
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
     /// Ends it without warning.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -132,8 +184,7 @@ impl Served {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(self.id(), signal).unwrap();
     }
 
     /// Waits for its end.
@@ -154,12 +205,15 @@ impl Drop for Served {
 
 fn command(folder: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(arguments).current_dir(folder.root());
+    piped(&mut command);
     command
-        .args(arguments)
-        .current_dir(folder.root())
+}
+
+fn piped(command: &mut Command) -> &mut Command {
+    command
         .env_remove("PORTCULLIS_CONFIG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+        .stderr(Stdio::piped())
 }

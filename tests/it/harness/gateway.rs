@@ -1,5 +1,6 @@
 //! The real gateway, bound and run as `portcullis serve` does, on ports of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::io::Write;
@@ -111,6 +112,27 @@ impl Folder {
     /// Where one file is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// Every file in it and what it holds, but for what the harness keeps there.
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        fn collect(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    collect(&path, found);
+                } else {
+                    let content = fs::read(&path).unwrap();
+                    found.insert(path, content);
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        collect(self.root(), &mut found);
+        for own in ["stdin", "stdout", "stderr"] {
+            found.remove(&self.path(own));
+        }
+        found
     }
 
     /// The folder itself.
