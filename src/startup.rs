@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::net::TcpSocket;
@@ -202,7 +203,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// Where a thread cannot be started.
+    /// Where a thread cannot be started, or the feed of changes ended by itself.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             config,
@@ -229,7 +230,7 @@ impl Gateway {
                 readiness.store(available);
             }
         };
-        background.spawn(feed.follow(position, on_availability, closed.clone()));
+        let following = background.spawn(feed.follow(position, on_availability, closed.clone()));
         if let Some(admin) = admin {
             let serve = admin::serve(admin, Arc::clone(&metrics), Arc::clone(&readiness));
             background.spawn(until(closed.clone(), serve));
@@ -258,7 +259,11 @@ impl Gateway {
         let acceptor = start_acceptor(listeners, &places, &cores, &draining)?;
         readiness.ready();
 
-        shutdown.cancelled().await;
+        // Without the feed, what other processes revoke would not be felt: better not to serve.
+        let outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            _ = following => Err(anyhow!("the feed of the store's changes ended by a panic")),
+        };
         tracing::info!("draining: no more requests are taken");
         readiness.draining();
         draining.cancel();
@@ -271,7 +276,7 @@ impl Gateway {
         background.wait().await;
         store.close().await;
         log_writer.finish();
-        Ok(())
+        outcome
     }
 }
 

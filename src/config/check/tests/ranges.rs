@@ -78,6 +78,7 @@ fn numbers_end_where_they_are_said_to_end() {
             ["1000", "100_000_000"],
             ["999", "100_000_001"],
         ),
+        ("limits", "ipv6_prefix", ["32", "128"], ["31", "129"]),
         ("upstreams.a", "connections", ["1", "65535"], ["0", "65536"]),
     ] {
         let outside: Vec<_> = outside.iter().chain(&NO_NUMBERS).copied().collect();
@@ -90,6 +91,7 @@ fn numbers_end_where_they_are_said_to_end() {
 #[test]
 fn durations_end_where_they_are_said_to_end() {
     for (table, key, inside, outside) in [
+        ("gateway", "hsts", ["0s", "730d"], ["63072001s", "731d"]),
         (
             "connections",
             "handshake_timeout",

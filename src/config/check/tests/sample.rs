@@ -38,7 +38,7 @@ fn the_sample_is_good_and_its_warnings_are_meant() {
 pub(super) fn full() -> String {
     let is_key = |line: &str| {
         let name = line.split_once(" = ").map_or("", |(name, _)| name);
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         line.starts_with('[') || (!name.is_empty() && name.bytes().all(plain))
     };
     let uncomment = |line: &'static str| {
