@@ -214,6 +214,18 @@ impl Judge {
         Ok(identity)
     }
 
+    /// Moves whenever somebody who might go on before may not go on any more.
+    pub fn revision(&self) -> u64 {
+        let keys = self.keys.load().generation();
+        self.revocations.revision().wrapping_add(keys)
+    }
+
+    /// Whether the caller of a request that is under way would be known today as well.
+    pub fn lets_go_on(&self, identity: &Identity) -> bool {
+        let claims = identity.claims();
+        self.alive(claims).is_ok() && self.keys.load().verifying(claims.kid()).is_some()
+    }
+
     /// Asked for every request, however well known its token is.
     fn alive(&self, claims: &Claims) -> Result<(), Unauthenticated> {
         if self.revocations.is_ended(claims.session) {

@@ -1,6 +1,7 @@
 //! The bodies that pass through: streamed, counted, bounded, never collected (SECURITY 12).
 
 use std::cell::Cell;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -29,16 +30,32 @@ pub enum BodyError {
     /// The connection broke, or its framing did.
     #[error("the body broke off")]
     Broken,
+    /// Whoever sends it may not go on.
+    #[error("the sender of the body may not go on")]
+    Ended,
 }
+
+/// Asked for each piece of a body that takes time: whether its sender may not go on. Whoever waits is
+/// woken when that changes.
+pub type Cut = Box<dyn FnMut(&Context<'_>) -> bool>;
 
 /// A request's body on its way to an upstream: at most so many bytes, no slower than [`Patience`] lasts,
 /// no trailers (SECURITY 5: a stranger's trailers could spell an identity header).
-#[derive(Debug)]
 pub struct RequestBody {
     inner: Incoming,
     bytes_left: u64,
     patience: Patience,
     progress: Progress,
+    cut: Option<Cut>,
+    has_begun: bool,
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("bytes_left", &self.bytes_left)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a request's body is getting on, as seen by whoever waits for the answer.
@@ -81,7 +98,17 @@ impl RequestBody {
                 error: Cell::new(None),
                 moved_at: Cell::new(Instant::now()),
             })),
+            cut: None,
+            has_begun: false,
         })
+    }
+
+    /// Breaks off where its sender may not go on. Nothing is made for a request without a body.
+    pub fn until(mut self, cut: impl FnOnce() -> Cut) -> Self {
+        if !self.inner.is_end_stream() {
+            self.cut = Some(cut());
+        }
+        self
     }
 
     /// The end by which to learn how it is getting on.
@@ -105,7 +132,14 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             let this = &mut *self;
-            let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(context) else {
+            let polled = Pin::new(&mut this.inner).poll_frame(context);
+            // A body that arrives in one piece is nobody's stream.
+            let takes_time = polled.is_pending() || this.has_begun;
+            if takes_time && this.cut.as_mut().is_some_and(|cut| cut(context)) {
+                return self.fail(BodyError::Ended);
+            }
+            this.has_begun = true;
+            let Poll::Ready(polled) = polled else {
                 ready!(this.patience.poll_end(context));
                 return self.fail(BodyError::Idle);
             };

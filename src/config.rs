@@ -428,6 +428,9 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// `timeouts.idle`: between two pieces of the response. 60 s.
     pub idle_timeout: Duration,
+    /// `timeouts.stream_idle`: between two pieces of a stream of events, and how long neither end of a
+    /// WebSocket may say anything: 1 h.
+    pub stream_idle_timeout: Duration,
     /// `connections`: how many at once from each core; more requests wait. 256.
     pub connections: usize,
     /// Where it stands in the file: its target, or the route that names its URL.

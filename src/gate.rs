@@ -20,7 +20,10 @@ pub mod reject;
 pub mod request_id;
 pub mod route;
 pub mod source;
+pub mod streams;
 pub mod strip;
+pub mod tunnel;
+pub mod websocket;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -60,6 +63,7 @@ use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
 use crate::gate::source::Connection;
+use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
@@ -93,6 +97,8 @@ pub struct Gate {
     pub door: Door,
     /// Between two pieces of a request's body.
     pub body_timeout: Duration,
+    /// What is under way, to end with its session.
+    pub streams: Rc<Streams>,
     /// The log.
     pub scribe: Rc<Scribe>,
     /// Counters that belong to no route.
@@ -176,7 +182,7 @@ impl Gate {
 
     async fn handle(
         &self,
-        inbound: Inbound,
+        mut inbound: Inbound,
         trail: &mut Trail,
         spent: &mut Spent,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -199,10 +205,23 @@ impl Gate {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
+                let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
-                self.forward(&permit, request, trail).await
+                match websocket {
+                    Some(websocket) => {
+                        let opened = self.open_tunnel(&permit, request, websocket, trail);
+                        Box::pin(opened).await
+                    }
+                    None => self.forward(&permit, request, trail).await,
+                }
             }
         }
+    }
+
+    /// What is done several times a second, whatever else goes on.
+    pub fn tick(&self) {
+        self.scribe.log.flush();
+        self.streams.end_the_dead();
     }
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
@@ -360,7 +379,7 @@ impl Gate {
             }
         }
         record.conclude(decision, response.status());
-        response.map(|body| body.recorded(record))
+        response.map(|body| body.recorded(record, &self.streams))
     }
 
     fn count_dropped(&self, inbound: &Inbound) {

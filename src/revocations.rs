@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -28,6 +29,7 @@ use crate::store::Change;
 pub struct Revocations {
     ended: Shards<SessionId, ()>,
     versions: Shards<UserId, u64>,
+    revision: AtomicU64,
 }
 
 impl Revocations {
@@ -52,6 +54,13 @@ impl Revocations {
             }
             Change::KeysChanged => {}
         }
+        // After the entry: whoever sees the new revision sees what it is about.
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Moves with every change.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// Forgets entries older than [`CHANGES_KEPT`].

@@ -18,8 +18,11 @@ use std::time::Instant;
 
 use http::Request;
 use http::Response;
+use http::StatusCode;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::client::conn::http1::SendRequest;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -89,9 +92,27 @@ struct Open {
 
 /// An open connection in use, and the slot that its use occupies.
 #[derive(Debug)]
-struct Link {
+pub struct Link {
     open: Open,
     slot: OwnedSemaphorePermit,
+}
+
+/// A connection that speaks something else than HTTP now. It keeps its place for as long as it is open.
+#[derive(Debug)]
+pub struct Switched {
+    /// Its bytes.
+    pub upgraded: OnUpgrade,
+    /// Its place, and its task.
+    pub _link: Link,
+}
+
+/// What became of a request to switch protocols.
+#[derive(Debug)]
+pub enum Answer {
+    /// The upstream answered as to any other request.
+    Plain(Response<ResponseBody<GoBack>>),
+    /// It agreed.
+    Switched(Response<()>, Switched),
 }
 
 /// Puts a connection back when its response has been read to the end.
@@ -120,7 +141,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// Where there is no response.
+    /// Where there is no response, or one that switches to a protocol nobody asked for (SECURITY 54).
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
@@ -135,10 +156,28 @@ impl Upstream {
                 None => Box::pin(self.connect()).await?,
             };
             match self.exchange(Link { open, slot }, request).await? {
-                Exchanged::Answered(response) => return Ok(response),
+                Exchanged::Answered(response, link) => match self.plain(response, link) {
+                    Answer::Plain(response) => return Ok(response),
+                    Answer::Switched(..) => return Err(UpstreamError::Invalid),
+                },
                 Exchanged::Unsent(..) if is_new => return Err(UpstreamError::Invalid),
                 Exchanged::Unsent(unsent, free) => (request, slot) = (unsent, free),
             }
+        }
+    }
+
+    /// As [`Upstream::send`], for a request that asks for another protocol. Its connection is a new
+    /// one, and stays its own.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no response.
+    pub async fn switch(&self, request: Request<RequestBody>) -> Result<Answer, UpstreamError> {
+        let slot = self.slot().await?;
+        let open = self.connect().await?;
+        match self.exchange(Link { open, slot }, request).await? {
+            Exchanged::Answered(response, link) => Ok(self.plain(response, link)),
+            Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
         }
     }
 
@@ -150,21 +189,35 @@ impl Upstream {
         let progress = request.body().progress();
         let answer = pin!(link.open.sender.try_send_request(request));
         match self.in_time(answer, &progress).await? {
-            Ok(response) => {
-                let go_back = GoBack {
-                    link,
-                    upstream: self.clone(),
-                };
-                let pause = self.inner.config.idle_timeout;
-                Ok(Exchanged::Answered(
-                    response.map(|body| ResponseBody::new(body, pause, go_back)),
-                ))
-            }
+            Ok(response) => Ok(Exchanged::Answered(response, link)),
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) => Ok(Exchanged::Unsent(unsent, link.slot)),
                 None => Err(UpstreamError::Invalid),
             },
         }
+    }
+
+    /// Only a connection that goes on speaking HTTP may ever go back to the pool.
+    fn plain(&self, mut response: Response<Incoming>, link: Link) -> Answer {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = hyper::upgrade::on(&mut response);
+            let switched = Switched {
+                upgraded,
+                _link: link,
+            };
+            return Answer::Switched(response.map(drop), switched);
+        }
+        let go_back = GoBack {
+            link,
+            upstream: self.clone(),
+        };
+        let timeouts = &self.inner.config;
+        let pause = if is_stream(&response) {
+            timeouts.stream_idle_timeout
+        } else {
+            timeouts.idle_timeout
+        };
+        Answer::Plain(response.map(|body| ResponseBody::new(body, pause, go_back)))
     }
 
     /// `timeouts.response` counts from the last piece of the request's body: a long upload is not
@@ -186,6 +239,11 @@ impl Upstream {
             }
             deadline = extended;
         }
+    }
+
+    /// How long a stream may say nothing.
+    pub fn stream_idle_timeout(&self) -> Duration {
+        self.inner.config.stream_idle_timeout
     }
 
     /// Closes connections that have been idle for too long; the core calls this now and then.
@@ -242,7 +300,7 @@ impl Upstream {
             .map_err(|_| UpstreamError::Unreachable)?;
         let name = config.name.clone();
         let task = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
             }
         });
@@ -296,9 +354,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Events come when there are any.
+fn is_stream<B>(response: &Response<B>) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.as_bytes().get(..EVENTS.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+}
+
 /// What became of an attempt to send.
 enum Exchanged {
-    Answered(Response<ResponseBody<GoBack>>),
+    Answered(Response<Incoming>, Link),
     /// Not a byte of it was sent.
     Unsent(Request<RequestBody>, OwnedSemaphorePermit),
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -25,8 +26,9 @@ use crate::edge::tls::Tls;
 use crate::gate::Gate;
 use crate::telemetry::metrics::Metrics;
 
-/// How often a core ships its log; idle connections are looked at less often.
-const LOG_FLUSH: Duration = Duration::from_millis(100);
+/// How often a core ships its log and ends what has to end with its session; idle connections are
+/// looked at less often.
+const TICK: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Everything a core needs besides its gate.
@@ -138,13 +140,13 @@ impl Core {
         let gate = Rc::new(gate());
         let config = Rc::new(self.config);
         let connections = TaskTracker::new();
-        let mut flush = interval(LOG_FLUSH);
-        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweep = interval(SWEEP);
         loop {
             tokio::select! {
                 () = config.draining.cancelled() => break,
-                _ = flush.tick() => gate.scribe.log.flush(),
+                _ = tick.tick() => gate.tick(),
                 _ = sweep.tick() => gate.upstreams.iter().for_each(|upstream| upstream.sweep()),
                 accepted = inbox.recv() => {
                     let Some(accepted) = accepted else { break };
@@ -162,11 +164,20 @@ impl Core {
             }
         }
         connections.close();
-        let drained = timeout(config.connections.drain_timeout, connections.wait()).await;
+        let mut drained = pin!(timeout(
+            config.connections.drain_timeout,
+            connections.wait()
+        ));
+        let drained = loop {
+            tokio::select! {
+                drained = &mut drained => break drained,
+                _ = tick.tick() => gate.tick(),
+            }
+        };
         if drained.is_err() {
             tracing::warn!("requests did not finish in time and were broken off");
         }
-        gate.scribe.log.flush();
+        gate.tick();
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection: TLS if the listener has it, then HTTP/1.1 or HTTP/2, until it ends or drains.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -102,14 +103,27 @@ async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &C
 }
 
 async fn http1_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let service = service_fn(move |request| answer(Rc::clone(&gate), connection, request));
+    let tunnel = Rc::new(Cell::new(None));
+    let service = service_fn({
+        let tunnel = Rc::clone(&tunnel);
+        move |request| {
+            let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
+            async move {
+                let mut response = gate.answer(connection, request).await;
+                if let Some(begun) = response.body_mut().take_tunnel() {
+                    tunnel.set(Some(begun));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        }
+    });
     let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(served);
+    let mut served = pin!(served.with_upgrades());
     let ended = tokio::select! {
         ended = &mut served => ended,
         () = config.draining.cancelled() => {
@@ -118,6 +132,10 @@ async fn http1_connection(
         }
     };
     note_end(ended, connection.peer.ip());
+    // It keeps the connection's place for as long as it is open.
+    if let Some(tunnel) = tunnel.take() {
+        tunnel.run(&config.draining).await;
+    }
 }
 
 async fn http2_connection(
@@ -132,7 +150,7 @@ async fn http2_connection(
         move |request| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
             async move {
-                let response = answer(gate, connection, request).await?;
+                let response = gate.answer(connection, request).await;
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, under_way)))
             }
         }
@@ -181,14 +199,6 @@ fn http1_builder(config: &CoreConfig) -> http1::Builder {
         builder.max_headers(limits.headers);
     }
     builder
-}
-
-async fn answer(
-    gate: Rc<Gate>,
-    connection: Connection,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    Ok(gate.answer(connection, request).await)
 }
 
 fn note_end(ended: hyper::Result<()>, client: IpAddr) {

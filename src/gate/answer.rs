@@ -26,6 +26,10 @@ use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::route::Route;
+use crate::gate::streams::Lease;
+use crate::gate::streams::SessionEnded;
+use crate::gate::streams::Streams;
+use crate::gate::tunnel::Tunnel;
 use crate::telemetry::access::Decision;
 use crate::telemetry::access::Entry;
 use crate::telemetry::access::LocalLog;
@@ -38,6 +42,7 @@ use crate::upstream::GoBack;
 pub struct AnswerBody {
     kind: Kind,
     record: Option<Box<Record>>,
+    lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,7 @@ enum Kind {
     Bytes(Bytes),
     Upstream(ResponseBody<GoBack>),
     Own(axum::body::Body),
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// What the core that serves a request knows about logging.
@@ -146,6 +152,16 @@ impl Record {
         &self.request_id
     }
 
+    /// Notes that the answer broke off, or that what it began was ended.
+    pub fn end(&mut self, decision: Decision) {
+        self.decision = decision;
+    }
+
+    /// Notes that so many bytes more went to the client.
+    pub fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
     /// Notes how the request was answered.
     pub fn conclude(&mut self, decision: Decision, status: StatusCode) {
         self.decision = decision;
@@ -225,19 +241,53 @@ impl AnswerBody {
         Self::of(Kind::Own(body))
     }
 
+    /// Nothing, and then a WebSocket.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self::of(Kind::Tunnel(Some(Box::new(tunnel))))
+    }
+
     /// Nothing.
     pub fn empty() -> Self {
         Self::from(String::new())
     }
 
-    /// With the record that ends with it.
-    pub fn recorded(mut self, record: Box<Record>) -> Self {
-        self.record = Some(record);
+    /// With the record that ends with it, and the session that it ends with.
+    pub fn recorded(mut self, record: Box<Record>, streams: &Rc<Streams>) -> Self {
+        let known = record.trail.identity.as_ref();
+        let lease = known.map(|identity| Lease::new(streams, identity));
+        if let Kind::Tunnel(Some(tunnel)) = &mut self.kind {
+            tunnel.bind(record, lease);
+        } else {
+            (self.record, self.lease) = (Some(record), lease);
+        }
         self
     }
 
+    /// The tunnel that begins once this answer, which has no body, was sent.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.kind {
+            Kind::Tunnel(tunnel) => tunnel.take(),
+            Kind::Bytes(_) | Kind::Upstream(_) | Kind::Own(_) => None,
+        }
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, record: None }
+        Self {
+            kind,
+            record: None,
+            lease: None,
+        }
+    }
+
+    /// Breaks off, and says so in the log.
+    fn end_with_session(&mut self) -> SessionEnded {
+        if let Some(record) = &mut self.record {
+            record.end(Decision {
+                verdict: "ended",
+                reason: "session_ended",
+            });
+        }
+        SessionEnded
     }
 }
 
@@ -256,7 +306,11 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
+        if this.lease.as_ref().is_some_and(Lease::has_ended) {
+            return Poll::Ready(Some(Err(this.end_with_session().into())));
+        }
         let polled = match &mut this.kind {
+            Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Upstream(body) => Pin::new(body)
@@ -266,16 +320,23 @@ impl Body for AnswerBody {
                 .poll_frame(context)
                 .map_err(Self::Error::from),
         };
+        let mut takes_time = polled.is_pending();
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let (Some(data), Some(record)) = (frame.data_ref(), &mut this.record)
         {
+            // More than one piece: a client that reads slowly may make it last.
+            takes_time |= record.bytes > 0;
             record.bytes += data.len() as u64;
+        }
+        if takes_time && this.lease.as_mut().is_some_and(|lease| lease.wait(context)) {
+            return Poll::Ready(Some(Err(this.end_with_session().into())));
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            Kind::Tunnel(_) => true,
             Kind::Bytes(bytes) => bytes.is_empty(),
             Kind::Upstream(body) => body.is_end_stream(),
             Kind::Own(body) => body.is_end_stream(),
@@ -284,6 +345,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
+            Kind::Tunnel(_) => SizeHint::with_exact(0),
             Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream(body) => body.size_hint(),
             Kind::Own(body) => body.size_hint(),

@@ -8,24 +8,31 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
-use http::StatusCode;
 use http::Uri;
 use http::Version;
 use http::header;
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
 
+use crate::authenticate::Caller;
 use crate::body::BodyError;
 use crate::body::RequestBody;
+use crate::body::ResponseBody;
 use crate::config::Target;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Trail;
 use crate::gate::inbound::Inbound;
+use crate::gate::inbound::WebSocket;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
+use crate::gate::streams::Lease;
 use crate::gate::strip::SESSION_COOKIE;
 use crate::gate::strip::nominated_by_connection;
+use crate::gate::tunnel::Tunnel;
+use crate::gate::websocket::Handshake;
+use crate::upstream::Answer;
+use crate::upstream::GoBack;
 use crate::upstream::UpstreamError;
 
 impl Gate {
@@ -50,14 +57,39 @@ impl Gate {
             body.unwrap_or(Rejection::Upstream(error))
         })?;
         trail.upstream = Some(started.elapsed());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked for it (SECURITY 54).
+        Ok(answer(response))
+    }
+
+    /// Sends a handshake, and opens a tunnel where the app agrees.
+    pub(super) async fn open_tunnel(
+        &self,
+        permit: &Permit,
+        mut request: Request<RequestBody>,
+        websocket: WebSocket,
+        trail: &mut Trail,
+    ) -> Result<Response<AnswerBody>, Rejection> {
+        let upstream = match permit.target() {
+            Target::Echo => return echo(request).await,
+            Target::Upstream(index) => self.upstreams.get(*index),
+        };
+        let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
+        let WebSocket { handshake, client } = websocket;
+        Handshake::complete(request.headers_mut());
+        let started = Instant::now();
+        let answered = upstream.switch(request).await?;
+        trail.upstream = Some(started.elapsed());
+        let (response, app) = match answered {
+            Answer::Plain(response) => return Ok(answer(response)),
+            Answer::Switched(response, app) => (response, app),
+        };
+        let (mut parts, ()) = response.into_parts();
+        if !handshake.is_answered_by(&parts) {
             return Err(UpstreamError::Invalid.into());
         }
-        let (mut parts, body) = response.into_parts();
         strip_response(&mut parts.headers);
-        parts.version = Version::HTTP_11;
-        Ok(Response::from_parts(parts, AnswerBody::upstream(body)))
+        handshake.complete_answer(&mut parts.headers);
+        let tunnel = Tunnel::new(client, app, upstream.stream_idle_timeout());
+        Ok(Response::from_parts(parts, AnswerBody::tunnel(tunnel)))
     }
 
     /// The request as the app will get it: one framing, ours (SECURITY 1).
@@ -75,13 +107,23 @@ impl Gate {
         self.headers.complete(&mut headers, permit, &inbound);
         let method = inbound.method().clone();
         let target = outbound_target(permit, &inbound);
-        let body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout)?;
+        let mut body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout)?;
+        if let Caller::Known(identity) = permit.caller() {
+            body = body.until(|| Lease::new(&self.streams, identity).into_cut());
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target;
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+fn answer(response: Response<ResponseBody<GoBack>>) -> Response<AnswerBody> {
+    let (mut parts, body) = response.into_parts();
+    strip_response(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, AnswerBody::upstream(body))
 }
 
 /// The path that was authorised, byte for byte, but for a prefix that the route takes away.

@@ -14,6 +14,7 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
@@ -25,6 +26,8 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
+use crate::gate::websocket::Handshake;
+use crate::gate::websocket::NoHandshake;
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
@@ -41,7 +44,17 @@ pub struct Inbound<B = Incoming> {
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
+    websocket: Option<WebSocket>,
     body: B,
+}
+
+/// A handshake, and the client's end of what it may open.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// What was said.
+    pub handshake: Handshake,
+    /// The connection, once the answer has been sent.
+    pub client: OnUpgrade,
 }
 
 /// Why a request is a 400 (or 405) before anything else is looked at.
@@ -66,11 +79,11 @@ pub enum Malformed {
     #[error("CONNECT and TRACE are not served here.")]
     Method,
     /// RFC 9110 §11.6.2 knows one.
-    #[error("A request may carry only one Authorization header.")]
+    #[error("A request may carry only one access token, and only one Authorization header.")]
     TwoCredentials,
-    /// The other protocols are not carried yet.
-    #[error("This version does not carry WebSocket connections.")]
-    Upgrade,
+    /// A WebSocket that cannot be.
+    #[error(transparent)]
+    NoHandshake(#[from] NoHandshake),
 }
 
 /// The longest request target. What is behind us commonly takes 8 KiB (Apache, nginx) or 16 KiB (Node).
@@ -88,21 +101,22 @@ impl<B> Inbound<B> {
         trust: &Trust,
         ids: &RequestIds,
     ) -> Result<Self, (Malformed, Box<Unclean>)> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let source = Source::resolve(connection.peer.ip(), &trust.proxies, &parts.headers);
         let request_id = ids.name(&source, &parts.headers);
         if !source.through_proxy && parts.headers.contains_key("x-forwarded-for") {
             trust.warn_of_unbelieved(source.address);
         }
-        let checked = check(&parts, trust);
+        let checked = check(&mut parts, trust);
         let Parts {
             method,
             uri,
             version,
             mut headers,
+            mut extensions,
             ..
         } = parts;
-        let (host, path) = match checked {
+        let (host, path, handshake) = match checked {
             Ok(checked) => checked,
             Err(malformed) => {
                 let unclean = Unclean {
@@ -131,6 +145,10 @@ impl<B> Inbound<B> {
             request_id,
             received_at: Instant::now(),
             dropped,
+            websocket: handshake.and_then(|handshake| {
+                let client = extensions.remove::<OnUpgrade>()?;
+                Some(WebSocket { handshake, client })
+            }),
             body,
         })
     }
@@ -195,6 +213,11 @@ impl<B> Inbound<B> {
         self.scheme
     }
 
+    /// Takes the handshake out, where there is one.
+    pub fn take_websocket(&mut self) -> Option<WebSocket> {
+        self.websocket.take()
+    }
+
     /// Takes the headers out, to be completed and sent on.
     pub fn take_headers(&mut self) -> HeaderMap {
         std::mem::take(&mut self.headers)
@@ -231,7 +254,10 @@ pub struct Unclean {
     pub request_id: RequestId,
 }
 
-fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed> {
+fn check(
+    parts: &mut Parts,
+    trust: &Trust,
+) -> Result<(Host, RequestPath, Option<Handshake>), Malformed> {
     if parts.headers.len() > trust.headers_max {
         return Err(Malformed::TooManyHeaders);
     }
@@ -249,23 +275,18 @@ fn check(parts: &Parts, trust: &Trust) -> Result<(Host, RequestPath), Malformed>
         return Err(Malformed::TargetTooLong);
     }
     let path = RequestPath::check(target)?;
-    if parts
-        .headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .nth(1)
-        .is_some()
-    {
+    let mut handshake = Handshake::read(parts)?;
+    let brought = handshake
+        .as_mut()
+        .map(|it| it.take_token(&mut parts.headers));
+    for token in brought.unwrap_or_default() {
+        parts.headers.append(header::AUTHORIZATION, token);
+    }
+    let mut credentials = parts.headers.get_all(header::AUTHORIZATION).iter();
+    if credentials.nth(1).is_some() {
         return Err(Malformed::TwoCredentials);
     }
-    let upgrade = parts
-        .headers
-        .get(header::UPGRADE)
-        .map(HeaderValue::as_bytes);
-    if upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-        return Err(Malformed::Upgrade);
-    }
-    Ok((host, path))
+    Ok((host, path, handshake))
 }
 
 /// RFC 9112 §6.1 (SECURITY 2): the body of `gzip, chunked` would go on as gzip that nobody is told of.

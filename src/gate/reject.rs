@@ -13,6 +13,7 @@ use crate::gate::inbound::Malformed;
 use crate::gate::limit::Limited;
 use crate::gate::route::Forbidden;
 use crate::gate::route::Unrouted;
+use crate::gate::websocket::NoHandshake;
 use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::upstream::UpstreamError;
@@ -109,7 +110,10 @@ fn of_malformed(malformed: Malformed) -> Problem {
             "too_many_headers",
         ),
         Malformed::TwoCredentials => (StatusCode::BAD_REQUEST, "two_credentials"),
-        Malformed::Upgrade => (StatusCode::NOT_IMPLEMENTED, "upgrade_refused"),
+        Malformed::NoHandshake(NoHandshake::Version) => {
+            (StatusCode::UPGRADE_REQUIRED, "websocket_refused")
+        }
+        Malformed::NoHandshake(_) => (StatusCode::BAD_REQUEST, "websocket_refused"),
         Malformed::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_refused"),
     };
     let problem = Problem::new(status, code, malformed.to_string());
@@ -119,6 +123,15 @@ fn of_malformed(malformed: Malformed) -> Problem {
             header::ALLOW,
             "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ),
+        // RFC 6455 §4.4 and RFC 9110 §15.5.22: what would be right, in headers.
+        Malformed::NoHandshake(NoHandshake::Version) => {
+            let problem = with(problem, header::SEC_WEBSOCKET_VERSION, "13");
+            with(
+                with(problem, header::UPGRADE, "websocket"),
+                header::CONNECTION,
+                "Upgrade",
+            )
+        }
         // Nothing behind a body whose end is in doubt is a request (SECURITY 3).
         Malformed::TransferEncoding => with(problem, header::CONNECTION, "close"),
         Malformed::Path(_)
@@ -126,7 +139,7 @@ fn of_malformed(malformed: Malformed) -> Problem {
         | Malformed::TargetTooLong
         | Malformed::TooManyHeaders
         | Malformed::TwoCredentials
-        | Malformed::Upgrade => problem,
+        | Malformed::NoHandshake(NoHandshake::Request | NoHandshake::Key) => problem,
     }
 }
 
@@ -210,6 +223,11 @@ fn of_body(error: BodyError) -> Problem {
             StatusCode::REQUEST_TIMEOUT,
             "body_timeout",
             "The request's body did not arrive in time.",
+        ),
+        BodyError::Ended => (
+            StatusCode::UNAUTHORIZED,
+            "session_ended",
+            "The session was ended while the request's body was under way.",
         ),
         BodyError::Broken => (
             StatusCode::BAD_REQUEST,

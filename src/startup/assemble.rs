@@ -30,6 +30,7 @@ use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
 use crate::gate::route::Routes;
+use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
@@ -155,6 +156,7 @@ impl Gates {
             upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
             body_timeout: config.connections.body_timeout,
+            streams: Rc::new(Streams::new(self.judge.clone())),
             scribe: Rc::new(Scribe {
                 log: self.log.local(),
                 clock: self.clock.clone(),

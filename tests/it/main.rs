@@ -43,6 +43,8 @@ mod security_matrix;
 mod sessions;
 mod slow;
 mod spoofed_headers;
+mod streams;
 mod tls;
 mod tokens;
 mod transport;
+mod websockets;

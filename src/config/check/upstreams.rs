@@ -80,6 +80,7 @@ impl Upstreams {
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             connections: CONNECTIONS,
             position,
         });
@@ -103,25 +104,23 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
     });
     let authority = target.and_then(|value| value.parse(authority));
     let seconds = Duration::from_secs;
-    let (connect_timeout, response_timeout, idle_timeout) = table.table("timeouts", |table| {
-        table.later(&["stream_idle"]);
-        let long = Duration::from_millis(100)..=Duration::from_hours(24);
-        (
-            table.duration(
-                "connect",
-                Duration::from_millis(10)..=seconds(60),
-                CONNECT_TIMEOUT,
-            ),
+    let connect = Duration::from_millis(10)..=seconds(60);
+    let long = Duration::from_millis(100)..=Duration::from_hours(24);
+    let [connect, response, idle, stream_idle] = table.table("timeouts", |table| {
+        [
+            table.duration("connect", connect, CONNECT_TIMEOUT),
             table.duration("response", long.clone(), RESPONSE_TIMEOUT),
-            table.duration("idle", long, IDLE_TIMEOUT),
-        )
+            table.duration("idle", long.clone(), IDLE_TIMEOUT),
+            table.duration("stream_idle", long, STREAM_IDLE_TIMEOUT),
+        ]
     });
     Upstream {
         name: name.to_owned(),
         authority: authority.unwrap_or_else(unknown_authority),
-        connect_timeout,
-        response_timeout,
-        idle_timeout,
+        connect_timeout: connect,
+        response_timeout: response,
+        idle_timeout: idle,
+        stream_idle_timeout: stream_idle,
         connections: table.integer("connections", 1..=65_535, CONNECTIONS),
         position: target.map_or_else(|| table.position(), Value::position),
     }
@@ -148,4 +147,5 @@ fn unknown_authority() -> Authority {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 const CONNECTIONS: usize = 256;
