@@ -66,9 +66,15 @@ pub struct Progress(Rc<State>);
 struct State {
     error: Cell<Option<BodyError>>,
     moved_at: Cell<Instant>,
+    is_answered: Cell<bool>,
 }
 
 impl Progress {
+    /// The answer has begun: what the client sends from now on is a conversation, and may take its time.
+    pub fn answered(&self) {
+        self.0.is_answered.set(true);
+    }
+
     /// Why the body broke off, if it did.
     pub fn error(&self) -> Option<BodyError> {
         self.0.error.get()
@@ -97,6 +103,7 @@ impl RequestBody {
             progress: Progress(Rc::new(State {
                 error: Cell::new(None),
                 moved_at: Cell::new(Instant::now()),
+                is_answered: Cell::new(false),
             })),
             cut: None,
             has_begun: false,
@@ -151,7 +158,11 @@ impl Body for RequestBody {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            this.patience.earn(data.len());
+            if this.progress.0.is_answered.get() {
+                this.patience.restore();
+            } else {
+                this.patience.earn(data.len());
+            }
             this.progress.0.moved_at.set(Instant::now());
             match this.bytes_left.checked_sub(data.len() as u64) {
                 Some(left) => this.bytes_left = left,

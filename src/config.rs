@@ -172,8 +172,9 @@ pub struct Gateway {
     pub trusted_proxies: Vec<IpNet>,
     /// `cors_origins`: who may call the own endpoints from another origin.
     pub cors_origins: Vec<String>,
-    /// `hsts`: how long browsers keep to https once they have been here; zero says nothing. 365 days.
-    pub hsts: Duration,
+    /// `hsts`: how long browsers keep to https once they have been here; zero takes it back, and `None`
+    /// (`"off"`) says nothing. 365 days.
+    pub hsts: Option<Duration>,
     /// `threads`: how many cores carry requests; when left out, all of them.
     pub threads: usize,
 }
@@ -230,9 +231,11 @@ pub struct CertificateFiles {
 /// `[connections]`: what one connection, and all of them, may cost.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    /// `max`: open connections over all listeners; more wait in the kernel's queue. One address, unless it is
-    /// a trusted proxy's, holds no more than are left for all others. 10000.
+    /// `max`: open connections over all listeners; more wait in the kernel's queue. 10000.
     pub max: usize,
+    /// `per_address`: how many of them one address may hold, and never more than are left for all
+    /// others; trusted proxies and `limits.exempt` are not counted. Half of `max`.
+    pub per_address: usize,
     /// `handshake_timeout`: for the TLS handshake. 10 s.
     pub handshake_timeout: Duration,
     /// `header_timeout`: for the whole header block, and for idling between requests. 15 s.
@@ -526,6 +529,19 @@ pub enum HostPattern {
     Exact(String),
     /// `*.example.com`, kept as `example.com`: one or more labels before it.
     Wildcard(String),
+}
+
+impl HostPattern {
+    /// Whether a name, in lower case, is one of these.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == name,
+            Self::Wildcard(parent) => name
+                .strip_suffix(parent.as_str())
+                .and_then(|labels| labels.strip_suffix('.'))
+                .is_some_and(|labels| !labels.is_empty()),
+        }
+    }
 }
 
 impl fmt::Display for HostPattern {

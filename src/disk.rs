@@ -15,7 +15,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process;
+
+use rustix::fs::CWD;
+use rustix::fs::RenameFlags;
+use rustix::fs::renameat_with;
+use uuid::Uuid;
 
 /// Makes the folders above a file that are missing, with this mode.
 ///
@@ -44,29 +48,41 @@ pub fn make_folders(file: &Path, mode: u32) -> io::Result<()> {
 /// The system's; `AlreadyExists` where there is one.
 pub fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let draft = draft_of(path);
-    let written = write_draft(&draft, content, mode).and_then(|()| fs::hard_link(&draft, path));
-    // It may not have been made at all; and what was linked has its own name by now.
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(mode);
+    let file = options.open(&draft)?;
+    let written = fill(file, content, mode).and_then(|()| publish(&draft, path));
+    // What was linked has its own name by now, and what was renamed is not here any more.
     let _ = fs::remove_file(&draft);
     written?;
     sync_name(path)
 }
 
-fn write_draft(draft: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(draft)?;
+fn fill(mut file: File, content: &[u8], mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }
 
-/// Beside the file, because a link leads to no other file system; each process has its own.
+/// Gives the draft its name, if nothing has it. Where the file system has no links, it is renamed.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Ok(renameat_with(
+            CWD,
+            draft,
+            CWD,
+            path,
+            RenameFlags::NOREPLACE,
+        )?),
+        linked => linked,
+    }
+}
+
+/// Beside the file, because a link leads to no other file system; each attempt has its own, whatever
+/// processes there are, also in other containers, and whatever they left behind.
 fn draft_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    folder_of(path).join(format!(".{name}.{}", process::id()))
+    folder_of(path).join(format!(".{name}.{}", Uuid::now_v7().simple()))
 }
 
 /// Writes the name of a new file or folder to the disk.

@@ -249,13 +249,13 @@ impl Gateway {
             public_url: Arc::new(config.gateway.public_url.clone()),
             trusted_proxies: config.gateway.trusted_proxies.clone().into(),
             tls,
-            metrics,
+            metrics: Arc::clone(&metrics),
             draining: draining.clone(),
         };
         let threads = config.gateway.threads;
         let (cores, threads) = Cores::start(threads, &core_config, move || gates.gate())
             .context("cannot start the cores")?;
-        let places = Places::new(&config);
+        let places = Places::new(&config, metrics);
         let acceptor = start_acceptor(listeners, &places, &cores, &draining)?;
         readiness.ready();
 

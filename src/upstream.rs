@@ -189,7 +189,10 @@ impl Upstream {
         let progress = request.body().progress();
         let answer = pin!(link.open.sender.try_send_request(request));
         match self.in_time(answer, &progress).await? {
-            Ok(response) => Ok(Exchanged::Answered(response, link)),
+            Ok(response) => {
+                progress.answered();
+                Ok(Exchanged::Answered(response, link))
+            }
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) => Ok(Exchanged::Unsent(unsent, link.slot)),
                 None => Err(UpstreamError::Invalid),

@@ -162,7 +162,10 @@ fn gateway(table: &Table<'_>) -> Gateway {
             .unwrap_or_else(|| "/auth".to_owned()),
         trusted_proxies: table.list("trusted_proxies", values::network),
         cors_origins: table.list("cors_origins", values::origin),
-        hsts: table.duration("hsts", Duration::ZERO..=YEAR * 2, YEAR),
+        hsts: table
+            .get("hsts")
+            .and_then(|value| value.duration_or_off(Duration::ZERO..=YEAR * 2))
+            .unwrap_or(Some(YEAR)),
         threads: table.integer("threads", 1..=1024, cores()),
     }
 }
@@ -194,8 +197,10 @@ fn connections(table: &Table<'_>) -> Connections {
     let seconds = Duration::from_secs;
     let minutes = Duration::from_mins;
     let header_bytes = table.size("header_bytes", 8 << 10..=64 << 10, 32 << 10);
+    let max = table.integer("max", 1..=1_000_000, 10_000);
     Connections {
-        max: table.integer("max", 1..=1_000_000, 10_000),
+        max,
+        per_address: table.integer("per_address", 1..=1_000_000, (max / 2).max(1)),
         handshake_timeout: table.duration(
             "handshake_timeout",
             seconds(1)..=minutes(2),

@@ -6,6 +6,9 @@ use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::Deserializer;
+use serde::de;
+use serde::de::Unexpected;
+use serde::de::Visitor;
 
 /// A password as somebody typed it: redacted in `Debug`, wiped on drop, never truncated.
 #[derive(Clone, Debug)]
@@ -30,14 +33,47 @@ impl Password {
 /// say: unlike serde's own, the error does not repeat it.
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a password is text")]
-        enum Sent {
-            Text(String),
-        }
+        deserializer.deserialize_any(Text)
+    }
+}
 
-        let Sent::Text(text) = Sent::deserialize(deserializer)?;
-        Ok(Self::new(text))
+struct Text;
+
+impl Text {
+    fn refuse<E: de::Error>(sent: &str) -> E {
+        E::invalid_type(Unexpected::Other(sent), &Self)
+    }
+}
+
+impl Visitor<'_> for Text {
+    type Value = Password;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a password as text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Password, E> {
+        Ok(Password::new(text.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Password, E> {
+        Ok(Password::new(text))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Password, E> {
+        Err(Self::refuse("a boolean"))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Password, E> {
+        Err(Self::refuse("a number"))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Password, E> {
+        Err(Self::refuse("a number"))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Password, E> {
+        Err(Self::refuse("a number"))
     }
 }
 

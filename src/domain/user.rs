@@ -150,7 +150,7 @@ impl DisplayName {
     /// nothing (bidirectional overrides, zero-width, fillers) are refused.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let trimmed = text.trim();
-        if trimmed.is_empty() || trimmed.chars().count() > 128 || text.chars().any(is_hidden) {
+        if trimmed.is_empty() || trimmed.chars().count() > 128 || hides_something(text) {
             Err(Malformed(
                 "a name has 1 to 128 printable characters, none of them invisible",
             ))
@@ -163,6 +163,29 @@ impl DisplayName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A variation selector shows in the character before it (`❤️`), and a joiner in those around it, as
+/// Persian names and many emoji need. Anywhere else they hide, as all others do.
+fn hides_something(text: &str) -> bool {
+    let characters: Vec<char> = text.chars().collect();
+    let shows = |at: Option<usize>| {
+        let character = at.and_then(|at| characters.get(at));
+        character.is_some_and(|character| !character.is_ascii() && !is_hidden(*character))
+    };
+    let after_a_selector = |at: usize| {
+        let before = at.checked_sub(1);
+        match before.and_then(|before| characters.get(before)) {
+            Some('\u{FE0E}' | '\u{FE0F}') => shows(at.checked_sub(2)),
+            _ => shows(before),
+        }
+    };
+    let hides = |(at, character): (usize, &char)| match character {
+        '\u{FE0E}' | '\u{FE0F}' => !shows(at.checked_sub(1)),
+        '\u{200C}' | '\u{200D}' => !(after_a_selector(at) && shows(Some(at + 1))),
+        other => is_hidden(*other),
+    };
+    characters.iter().enumerate().any(hides)
 }
 
 /// Whether a character shows nothing or steers others: controls, separators of lines and
@@ -337,7 +360,16 @@ mod tests {
     // SECURITY 32
     #[test]
     fn names_may_be_unicode_but_not_invisible() {
-        for good in ["Ann", "Ünal Özgür", "王小明", "  trimmed  "] {
+        for good in [
+            "Ann",
+            "Ünal Özgür",
+            "王小明",
+            "  trimmed  ",
+            "Ann \u{2764}\u{fe0f}",
+            "علی\u{200c}رضا",
+            "\u{1f469}\u{200d}\u{1f4bb}",
+            "\u{2764}\u{fe0f}\u{200d}\u{1f525}",
+        ] {
             assert!(DisplayName::parse(good).is_ok(), "{good:?}");
         }
         for bad in [
@@ -350,6 +382,13 @@ mod tests {
             "a\u{2800}",
             "a\u{115f}",
             "a\u{fe0f}",
+            "\u{fe0f}",
+            "\u{2764}\u{fe0f}\u{fe0f}",
+            "\u{fe00}",
+            "\u{200d}",
+            "a\u{200d}b",
+            "王\u{200d}",
+            "\u{200c}王",
             "a\u{34f}",
             "a\u{feff}",
             "a\0",

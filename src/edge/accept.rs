@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::config::ListenerKind;
 use crate::edge::core::Cores;
 use crate::limiter::LimitKey;
+use crate::telemetry::metrics::Metrics;
 
 /// How long the acceptor pauses when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,14 +52,18 @@ pub struct Accepted {
     pub place: Place,
 }
 
-/// Places for connections: so many in all, and nobody holds more of them than are left for everybody
-/// else. One address alone gets at most half, and never the last (SECURITY 53).
+/// Places for connections: `connections.max` in all, and for one address no more than
+/// `connections.per_address`, nor than are left for everybody else (SECURITY 53).
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
     held: Mutex<HashMap<LimitKey, usize>>,
-    trusted_proxies: Vec<IpNet>,
+    per_address: usize,
+    always_granted: usize,
+    /// They open connections for many: trusted proxies, and networks that no limit counts.
+    exempt: Vec<IpNet>,
     ipv6_prefix: u8,
+    metrics: Arc<Metrics>,
     warned: AtomicBool,
 }
 
@@ -70,17 +75,21 @@ pub struct Place {
 }
 
 impl Places {
-    /// However few are left: a browser opens six connections to one host.
+    /// However few are left, a browser gets the six connections it opens to one host, and some more.
     const ALWAYS_GRANTED: usize = 16;
 
-    /// As many as are configured. What a trusted proxy opens, it opens for many; whose addresses are
-    /// one caller's is told as limits tell it.
-    pub fn new(config: &Config) -> Arc<Self> {
+    /// As many as are configured. Whose addresses are one caller's is told as limits tell it.
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+        let exempt = [&config.gateway.trusted_proxies, &config.limits.exempt];
+        let per_address = config.connections.per_address;
         Arc::new(Self {
             free: Arc::new(Semaphore::new(config.connections.max)),
             held: Mutex::default(),
-            trusted_proxies: config.gateway.trusted_proxies.clone(),
+            per_address,
+            always_granted: Self::ALWAYS_GRANTED.min(per_address),
+            exempt: exempt.into_iter().flatten().copied().collect(),
             ipv6_prefix: config.limits.ipv6_prefix,
+            metrics,
             warned: AtomicBool::new(false),
         })
     }
@@ -88,7 +97,7 @@ impl Places {
     /// Gives a place to whoever is at the other end, unless it holds too many.
     fn grant(self: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
         let peer = peer.to_canonical();
-        if self.trusted_proxies.iter().any(|it| it.contains(&peer)) {
+        if self.exempt.iter().any(|network| network.contains(&peer)) {
             return Some(Place {
                 holder: None,
                 _permit: permit,
@@ -97,12 +106,14 @@ impl Places {
         let key = LimitKey::source(peer, self.ipv6_prefix);
         let mut all_held = self.held();
         let held = all_held.entry(key.clone()).or_default();
-        if *held >= Self::ALWAYS_GRANTED.max(self.free.available_permits()) {
+        let left = self.free.available_permits().max(self.always_granted);
+        if *held >= self.per_address.min(left) {
+            self.metrics.connection_refused();
             if !self.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     client = %peer,
-                    "an address holds as many connections as are left for all others, and gets no \
-                     more; said once"
+                    "an address holds as many connections as it may (connections.per_address, and what \
+                     is left for all others) and gets no more; said once, counted always"
                 );
             }
             return None;

@@ -2,7 +2,9 @@
 //!
 //! hyper has deadlines for the head of a request; what it leaves open is closed here: a client that
 //! does not read its answer (and would hold a connection to the app for as long as it likes), by not
-//! emptying the socket or by not opening the window of a stream, and an HTTP/2 connection without a stream.
+//! emptying the socket or by not opening the window of a stream, and an HTTP/2 connection without a
+//! stream. The last piece of an answer over HTTP/2 is hyper's once it has it: at most [`PIECE_BYTES`] for
+//! each of a connection's streams, until the connection ends.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -178,7 +180,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// `max` is how long a client may take nothing at all.
+    /// `max` is how long a client may take nothing at all; a panic in one of them is counted.
     pub(super) fn new(activity: &Rc<Activity>, max: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             activity: Rc::clone(activity),
@@ -216,17 +218,35 @@ impl<F: Future + 'static> Executor<F> for Streams {
     }
 }
 
-/// The body of an answer to a request that is under way.
+/// The most that a stream hands out at once. hyper asks for more when the client has taken all of it, so
+/// that a client has to take this much, and no more, before its patience is judged; a piece earns about
+/// as much of it as there can be.
+const PIECE_BYTES: usize = 8 * 1024;
+
+/// The body of an answer to a request that is under way, in pieces.
 #[derive(Debug)]
 pub(super) struct Held {
     body: AnswerBody,
+    /// Of the piece that the body gave last.
+    rest: Bytes,
     under_way: UnderWay,
 }
 
 impl Held {
     /// Keeps the request under way until the body is dropped.
     pub(super) fn new(body: AnswerBody, under_way: UnderWay) -> Self {
-        Self { body, under_way }
+        Self {
+            body,
+            rest: Bytes::new(),
+            under_way,
+        }
+    }
+
+    fn piece(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        self.rest = data.split_off(data.len().min(PIECE_BYTES));
+        let bytes = &self.under_way.outflow.bytes;
+        bytes.set(bytes.get().saturating_add(data.len()));
+        Frame::data(data)
     }
 }
 
@@ -238,22 +258,33 @@ impl Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let outflow = &self.under_way.outflow;
-        outflow.waits_for_client.set(polled.is_ready());
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            outflow.bytes.set(outflow.bytes.get().saturating_add(bytes));
+        let this = &mut *self;
+        if !this.rest.is_empty() {
+            let rest = std::mem::take(&mut this.rest);
+            return Poll::Ready(Some(Ok(this.piece(rest))));
         }
-        polled
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        let waits_for_client = &this.under_way.outflow.waits_for_client;
+        waits_for_client.set(polled.is_ready());
+        polled.map_ok(|frame| match frame.into_data() {
+            Ok(data) => this.piece(data),
+            Err(trailers) => trailers,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 

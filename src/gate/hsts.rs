@@ -1,49 +1,70 @@
 //! `Strict-Transport-Security`: browsers that have been here over https come back over https only.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 
+use crate::config::Config;
+use crate::config::HostPattern;
 use crate::gate::inbound::Inbound;
 
-/// What is said, and to whom.
-#[derive(Clone, Debug)]
+/// What is said, and of which hosts.
+#[derive(Clone, Debug, Default)]
 pub struct Hsts {
-    value: Option<HeaderValue>,
+    said: Option<Arc<Said>>,
+}
+
+#[derive(Debug)]
+struct Said {
+    value: HeaderValue,
+    hosts: Vec<HostPattern>,
 }
 
 impl Hsts {
-    /// `max_age` in seconds; 0 says nothing, to nobody.
-    pub fn new(max_age_seconds: u64) -> Self {
-        let value = (max_age_seconds > 0)
-            .then(|| HeaderValue::try_from(format!("max-age={max_age_seconds}")).ok())
-            .flatten();
-        Self { value }
+    /// `hosts` are those that the file names: whoever sends any other name in `Host` is told nothing
+    /// that his browser would keep.
+    pub fn new(config: &Config) -> Self {
+        let public = config.gateway.public_url.host_str().unwrap_or_default();
+        let of_routes = config.routes.iter().flat_map(|route| &route.hosts).cloned();
+        let public = HostPattern::Exact(public.to_owned());
+        let hosts = std::iter::once(public).chain(of_routes);
+        let said = config.gateway.hsts.and_then(|max_age| {
+            let value = HeaderValue::try_from(format!("max-age={}", max_age.as_secs())).ok()?;
+            let hosts = hosts.filter(is_own_name).collect();
+            Some(Arc::new(Said { value, hosts }))
+        });
+        Self { said }
     }
 
-    /// Whether the answer may say it: only over https (RFC 6797 §7.2), and only for a name of
-    /// somebody's own. `localhost` is everybody's, with other servers on other ports, and for an
-    /// address browsers ignore it (§8.1.1).
+    /// Whether the answer says it: only over https (RFC 6797 §7.2).
     pub fn applies_to<B>(&self, inbound: &Inbound<B>) -> bool {
-        self.value.is_some() && inbound.scheme() == "https" && is_own_name(inbound.host().name())
+        let host = inbound.host().name();
+        let said = self.said.as_ref();
+        let named = said.is_some_and(|said| said.hosts.iter().any(|own| own.matches(host)));
+        named && inbound.scheme() == "https"
     }
 
     /// Adds it, unless the app has words of its own.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        if let Some(value) = &self.value {
-            headers.entry(NAME).or_insert_with(|| value.clone());
+        if let Some(said) = &self.said {
+            headers.entry(NAME).or_insert_with(|| said.value.clone());
         }
     }
 }
 
 const NAME: HeaderName = header::STRICT_TRANSPORT_SECURITY;
 
-fn is_own_name(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or_default();
+/// `localhost` is everybody's, with other servers on other ports, and for an address browsers ignore it
+/// (RFC 6797 §8.1.1).
+fn is_own_name(host: &HostPattern) -> bool {
+    let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = host;
+    let last = name.rsplit('.').next().unwrap_or_default();
     // No top-level domain begins with a digit, and every IPv4 address ends in one (RFC 3696 §2).
     let is_address =
-        host.starts_with('[') || last.starts_with(|first: char| first.is_ascii_digit());
+        name.starts_with('[') || last.starts_with(|first: char| first.is_ascii_digit());
     !is_address && last != "localhost"
 }
 
@@ -54,22 +75,26 @@ mod tests {
     // SECURITY 56
     #[test]
     fn only_names_of_somebodys_own_are_pinned_to_https() {
-        for own in [
+        let own = |name: &str| is_own_name(&HostPattern::Exact(name.to_owned()));
+        for name in [
             "app.example.com",
             "intranet",
             "1.example",
             "localhost.example",
         ] {
-            assert!(is_own_name(own), "{own}");
+            assert!(own(name), "{name}");
         }
-        for other in [
+        for name in [
             "localhost",
             "app.localhost",
             "127.0.0.1",
             "10.0.0.7",
             "[::1]",
         ] {
-            assert!(!is_own_name(other), "{other}");
+            assert!(!own(name), "{name}");
         }
+        assert!(is_own_name(&HostPattern::Wildcard(
+            "example.com".to_owned()
+        )));
     }
 }

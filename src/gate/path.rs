@@ -135,10 +135,15 @@ impl RequestPath {
 }
 
 /// A segment as an app understands it that does not tell case apart: one spelling for all that are
-/// the same letter in some case, such as `K` and the Kelvin sign.
+/// the same letter in some case, such as `K` and the Kelvin sign. Lower case comes first as well: the
+/// capital `ẞ` is its own upper case, and only as `ß` becomes `ss`.
 pub fn fold_case(segment: &str) -> String {
+    if segment.is_ascii() {
+        return segment.to_ascii_lowercase();
+    }
     segment
         .chars()
+        .flat_map(char::to_lowercase)
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect()

@@ -303,7 +303,7 @@ impl Routes {
             }
             let folded = understood.iter().map(|segment| fold_case(segment));
             allowed.case || tree.folded.leads_to(route, folded)
-        } else if tree.has_cased || path.may_have_cased() {
+        } else if !tree.folded.children.is_empty() && (tree.has_cased || path.may_have_cased()) {
             let folded = path.segments().map(|segment| fold_case(&segment));
             allowed.case || tree.folded.leads_to(route, folded)
         } else {

@@ -72,6 +72,7 @@ pub(super) struct Gates {
     quotas: Vec<Quota>,
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
+    hsts: Hsts,
     upstreams: Vec<Arc<config::Upstream>>,
     door: Door,
 }
@@ -115,6 +116,7 @@ impl Assembly {
                     credentials: false,
                 }))
             }),
+            hsts: Hsts::new(config),
             upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
             limits,
             quotas,
@@ -144,7 +146,7 @@ impl Gates {
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
             own_cors: self.own_cors.clone(),
-            hsts: Hsts::new(config.gateway.hsts.as_secs()),
+            hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
             authenticator: Authenticator::new(self.judge.clone()),
             headers: Headers::new(

@@ -30,6 +30,7 @@ pub struct Metrics {
     upstream_duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
     connections_open: Gauge,
     connections: Counter,
+    connections_refused: Counter,
     handshakes: Family<ResultLabels, Counter>,
     logins: Family<ResultLabels, Counter>,
     limits: Family<LimitLabels, Counter>,
@@ -51,6 +52,7 @@ impl Metrics {
             upstream_duration: Family::new_with_constructor(request_seconds),
             connections_open: Gauge::default(),
             connections: Counter::default(),
+            connections_refused: Counter::default(),
             handshakes: Family::default(),
             logins: Family::default(),
             limits: Family::default(),
@@ -92,6 +94,11 @@ impl Metrics {
             "connections",
             "Accepted connections",
             self.connections.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections closed at once because their address held too many",
+            self.connections_refused.clone(),
         );
         registry.register(
             "tls_handshakes",
@@ -158,6 +165,11 @@ impl Metrics {
         self.connections.inc();
         self.connections_open.inc();
         ConnectionGuard(self.connections_open.clone())
+    }
+
+    /// An address held as many connections as it may.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     /// A TLS handshake ended: `ok`, `failed` or `timeout`.

@@ -335,10 +335,6 @@ async fn methods_for_other_kinds_of_proxies_are_refused() {
     let star = "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let refused = gateway.raw().await.ask(star).await.answer();
     refused.expect_problem(400, "path_refused");
-    let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
-                   Upgrade: websocket\r\n\r\n";
-    let refused = gateway.raw().await.ask(upgrade).await.answer();
-    refused.expect_problem(501, "upgrade_refused");
     app.assert_untouched();
 
     let odd = "PURGE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";

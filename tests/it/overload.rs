@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::harness::caller::Answer;
@@ -136,18 +137,16 @@ async fn one_address_cannot_take_all_connections() {
         "connections.max = 50\n[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"",
         app.url()
     ));
-    // All of 127.0.0.0/8 is this machine on Linux.
-    let connect_from = async |address: [u8; 4]| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((address, 0).into()).unwrap();
-        socket.connect(gateway.address()).await.unwrap()
-    };
+    let connect_from = async |address| connect_from(&gateway, address).await;
     let mut held = Vec::new();
     for _ in 0..60 {
         held.push(Raw::new(connect_from([127, 0, 0, 1]).await));
     }
     // In the order in which they came: when the last one has been closed, all have been judged.
     held.pop().unwrap().assert_closed().await;
+    let refused = gateway.metric("portcullis_connections_refused_total");
+    // Less than half of them were granted: a place is kept ready for each of the two listeners.
+    assert_eq!(refused, 36.0);
 
     let request = "GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for _ in 0..5 {
@@ -161,6 +160,36 @@ async fn one_address_cannot_take_all_connections() {
         answer.ok().filter(|answer| answer.status == 200)
     })
     .await;
+}
+
+// SECURITY 11 and 53
+#[tokio::test(flavor = "multi_thread")]
+async fn how_many_one_address_may_hold_can_be_said() {
+    let gateway = Gateway::start(
+        r#"
+        connections.per_address = 2
+        limits.exempt = ["127.0.0.3"]
+        "#,
+    );
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let stream = connect_from(&gateway, [127, 0, 0, 2]).await;
+        held.push(tls_over(stream, &gateway.authority(), b"http/1.1").await);
+    }
+    let third = connect_from(&gateway, [127, 0, 0, 2]).await;
+    Raw::new(third).assert_closed().await;
+    for _ in 0..4 {
+        let stream = connect_from(&gateway, [127, 0, 0, 3]).await;
+        held.push(tls_over(stream, &gateway.authority(), b"http/1.1").await);
+    }
+    assert_eq!(gateway.metric("portcullis_connections_refused_total"), 1.0);
+}
+
+/// All of 127.0.0.0/8 is this machine on Linux.
+async fn connect_from(gateway: &Gateway, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(gateway.address()).await.unwrap()
 }
 
 // SECURITY 55
@@ -194,6 +223,7 @@ async fn hundreds_of_odd_requests_make_nothing_panic() {
         let mut raw = gateway.raw().await;
         raw.send(&bytes).await;
         raw.send("\r\n\r\n\r\n0\r\n\r\n").await;
+        raw.end().await;
     }
     gateway.anonymous().get("/").await.expect(200);
     assert_eq!(gateway.metric("portcullis_panics_total"), 0.0);

@@ -1,5 +1,7 @@
 //! Clients that take their time: each is cut off, and meanwhile holds up nobody else.
 
+use std::time::Duration;
+
 use tokio::net::TcpStream;
 
 use crate::harness::eventually;
@@ -26,9 +28,9 @@ fn impatient(routes: &str) -> Gateway {
         [gateway]
         threads = 1
         [connections]
-        handshake_timeout = "1s"
-        header_timeout = "1s"
-        body_timeout = "1s"
+        handshake_timeout = "2s"
+        header_timeout = "2s"
+        body_timeout = "2s"
         [defaults]
         auth = "none"
         {routes}
@@ -71,9 +73,12 @@ async fn a_handshake_has_a_deadline() {
     let mut trickling = connect().await;
     trickling.send([0x16, 0x03, 0x01, 0x01, 0x00, 0x01]).await;
 
-    assert_others_are_served(&gateway).await;
-    silent.assert_closed().await;
-    assert_eq!(trickling.trickle([0]).await, b"");
+    let (told, ..) = tokio::join!(
+        trickling.trickle([0]),
+        silent.assert_closed(),
+        assert_others_are_served(&gateway),
+    );
+    assert_eq!(told, b"");
     assert!(gateway.metric(r#"portcullis_tls_handshakes_total{result="timeout"}"#) >= 1.0);
     app.assert_untouched();
 }
@@ -91,10 +96,14 @@ async fn a_header_block_has_a_deadline() {
         .send("GET /app HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         .await;
 
-    assert_others_are_served(&gateway).await;
-    silent.assert_closed().await;
-    for mut slow in [request_line, headers] {
-        let told = String::from_utf8(slow.trickle(b"a").await).unwrap();
+    let (request_line, headers, ..) = tokio::join!(
+        request_line.trickle(b"a"),
+        headers.trickle(b"a"),
+        silent.assert_closed(),
+        assert_others_are_served(&gateway),
+    );
+    for told in [request_line, headers] {
+        let told = String::from_utf8(told).unwrap();
         let is_timeout = told.starts_with("HTTP/1.1 408");
         assert!(told.is_empty() || is_timeout, "{told}");
     }
@@ -146,14 +155,44 @@ async fn a_body_that_trickles_is_a_408() {
         let post = [POST[0], POST[1], POST[2], (":path", path)];
         http2.headers(1, 0, &post).await;
 
-        assert_others_are_served(&gateway).await;
-        let told = String::from_utf8(http1.trickle(b"a").await).unwrap();
+        let piece = frame(DATA, 0, 1, b"a");
+        let (told, outcome, ()) = tokio::join!(
+            http1.trickle(b"a"),
+            http2.trickle(1, &piece),
+            assert_others_are_served(&gateway),
+        );
+        let told = String::from_utf8(told).unwrap();
         assert!(told.starts_with("HTTP/1.1 408"), "{path}: {told}");
         assert!(told.contains("\"code\":\"body_timeout\""), "{path}: {told}");
-        let outcome = http2.trickle(1, &frame(DATA, 0, 1, b"a")).await;
         assert_eq!(outcome, Outcome::answered(408, "body_timeout"), "{path}");
     }
     assert!(app.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_the_answer_has_begun_an_upload_may_take_its_time() {
+    let app = RawUpstream::start().await;
+    let gateway = impatient(&app_at("/app", &app.url()));
+    let mut raw = gateway.raw().await;
+    raw.send(
+        "POST /app HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+    )
+    .await;
+    let mut link = app.accept().await;
+    link.until(b"1\r\na\r\n").await;
+    link.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    assert_eq!(raw.head().await.status(), 200);
+    // Longer in all than a body may take, and far less than a client has to send for that.
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        raw.send("1\r\nb\r\n").await;
+        link.until(b"1\r\nb\r\n").await;
+        link.send("1\r\nc\r\n").await;
+        raw.until(b"1\r\nc\r\n").await;
+    }
+    raw.send("0\r\n\r\n").await;
+    link.until(b"0\r\n\r\n").await;
 }
 
 /// An app whose answer has no end, until the gateway hangs up.

@@ -69,23 +69,57 @@ async fn asked(gateway: &Gateway, host: &str, path: &str) -> Message {
     gateway.raw().await.ask(request).await
 }
 
+/// As [`OPEN`], for a name of somebody's own and for the subdomains of another.
+fn named(hsts: &str) -> Gateway {
+    Gateway::start(&format!(
+        r#"
+        [gateway]
+        public_url = "https://app.example.com:8443"
+        hsts = "{hsts}"
+        [routes.named]
+        host = ["*.example.org", "app.localhost", "10.0.0.1"]
+        path = "/"
+        auth = "none"
+        upstream = "echo"
+        {OPEN}
+        "#
+    ))
+}
+
 // SECURITY 56
 #[tokio::test(flavor = "multi_thread")]
-async fn browsers_are_kept_to_https_for_names_of_ones_own() {
-    let gateway = Gateway::start(OPEN);
+async fn browsers_are_kept_to_https_for_the_names_in_the_file() {
+    let gateway = named("365d");
+    let said = async |host: &str, path: &str| {
+        let answer = asked(&gateway, host, path).await;
+        answer.header("strict-transport-security").to_owned()
+    };
     for path in ["/", "/guarded", "/auth/me", "/.well-known/jwks.json"] {
-        let answer = asked(&gateway, "app.example.com:8443", path).await;
-        let said = answer.header("strict-transport-security");
-        assert_eq!(said, "max-age=31536000", "{path}");
-        for everybodys in ["localhost", "app.localhost:8443", "127.0.0.1", "[::1]:8443"] {
-            let answer = asked(&gateway, everybodys, path).await;
-            let said = answer.header("strict-transport-security");
-            assert_eq!(said, "", "{everybodys}{path}");
+        for own in ["app.example.com:8443", "APP.example.com.", "a.example.org"] {
+            assert_eq!(said(own, path).await, "max-age=31536000", "{own}{path}");
+        }
+        for other in [
+            "localhost",
+            "app.localhost:8443",
+            "127.0.0.1",
+            "10.0.0.1",
+            "[::1]:8443",
+            "example.org",
+            "stranger.example.com",
+        ] {
+            assert_eq!(said(other, path).await, "", "{other}{path}");
         }
     }
-    let silent = Gateway::start(&format!("[gateway]\nhsts = \"0s\"\n{OPEN}"));
-    let answer = asked(&silent, "app.example.com", "/").await;
-    assert_eq!(answer.header("strict-transport-security"), "");
+}
+
+// SECURITY 56
+#[tokio::test(flavor = "multi_thread")]
+async fn what_browsers_were_told_can_be_taken_back_or_left_unsaid() {
+    for (hsts, expected) in [("0s", "max-age=0"), ("off", "")] {
+        let gateway = named(hsts);
+        let answer = asked(&gateway, "app.example.com", "/").await;
+        assert_eq!(answer.header("strict-transport-security"), expected);
+    }
 }
 
 // SECURITY 56
@@ -98,7 +132,7 @@ async fn an_apps_own_words_about_https_are_kept() {
     })
     .await;
     let gateway = Gateway::start(&format!(
-        "[routes.app]\npath = \"/\"\nauth = \"none\"\nupstream = \"{}\"",
+        "[routes.app]\nhost = \"app.example.com\"\npath = \"/\"\nauth = \"none\"\nupstream = \"{}\"",
         app.url()
     ));
     let answer = asked(&gateway, "app.example.com", "/").await;

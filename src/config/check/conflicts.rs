@@ -83,8 +83,10 @@ fn reaches(host: &str, own: IpAddr) -> bool {
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(address) => {
             let address = address.to_canonical();
+            // `[::]` takes IPv4 as well (RFC 3493 §5.3), but 0.0.0.0 takes no IPv6.
+            let takes_it = own.is_ipv6() || address.is_ipv4();
             address == own
-                || (address.is_loopback() && own.is_unspecified())
+                || (address.is_loopback() && own.is_unspecified() && takes_it)
                 || (address.is_unspecified() && here)
         }
         Err(_) => here && (host == "localhost" || host.ends_with(".localhost")),

@@ -288,13 +288,12 @@ fn what_this_version_does_not_have_is_said() {
         &[("8:18", "does not have it"), ("9:22", "does not have it")],
     );
     bad(
-        "[upstreams.a]\ntargets = [\"https://a\"]\nbalance = \"p2c\"\nhealth = {}\ntls = {}\ntimeouts.stream_idle = \"1h\"",
+        "[upstreams.a]\ntargets = [\"https://a\"]\nbalance = \"p2c\"\nhealth = {}\ntls = {}",
         &[
             ("7:12", "does not have https and h2c"),
             ("8:11", "does not have it"),
             ("9:10", "does not have it"),
             ("10:7", "does not have it"),
-            ("11:24", "does not have it"),
         ],
     );
     bad(

@@ -157,15 +157,17 @@ impl<'a> Value<'a> {
     }
 
     pub(in crate::config) fn duration(self, range: RangeInclusive<Duration>) -> Option<Duration> {
-        self.parse(|text| {
-            let duration = values::duration(text).map_err(|error| error.to_string())?;
-            let show = humantime::format_duration;
-            if range.contains(&duration) {
-                Ok(duration)
-            } else {
-                let (least, most) = (show(*range.start()), show(*range.end()));
-                Err(format!("it must be from {least} to {most}"))
-            }
+        self.parse(|text| duration_within(text, &range))
+    }
+
+    /// A duration, or "off".
+    pub(in crate::config) fn duration_or_off(
+        self,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        self.parse(|text| match text {
+            "off" => Ok(None),
+            _ => duration_within(text, &range).map(Some),
         })
     }
 
@@ -267,5 +269,16 @@ impl<'a> Value<'a> {
         let found = self.value.type_str();
         self.problem(format!("it is of type {found}, but must be {expected}"));
         None
+    }
+}
+
+fn duration_within(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = values::duration(text).map_err(|error| error.to_string())?;
+    let show = humantime::format_duration;
+    if range.contains(&duration) {
+        Ok(duration)
+    } else {
+        let (least, most) = (show(*range.start()), show(*range.end()));
+        Err(format!("it must be from {least} to {most}"))
     }
 }

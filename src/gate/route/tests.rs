@@ -219,6 +219,8 @@ fn a_path_in_another_case_is_no_way_around_a_route() {
         path = "/admin"
         [routes.capital]
         path = "/Users/Me"
+        [routes.street]
+        path = "/straße"
         [routes.small]
         path = "/users"
         [routes.plain]
@@ -240,6 +242,9 @@ fn a_path_in_another_case_is_no_way_around_a_route() {
         "/U%53ers",
         // The long s is an S to whoever folds case by way of capitals.
         "/u%C5%BFers",
+        // And a capital ß is one to whoever folds it by way of small letters.
+        "/stra%E1%BA%9Ee",
+        "/STRASSE",
     ] {
         assert_eq!(find(path), case, "{path}");
     }

@@ -279,7 +279,10 @@ pub(super) fn user_from(row: &SqliteRow) -> Result<User, sqlx::Error> {
         username: parsed_if_any(row, "username", Username::parse)?,
         email: parsed_if_any(row, "email", EmailAddress::parse)?,
         email_verified: row.try_get("email_verified")?,
-        name: parsed_if_any(row, "name", DisplayName::parse)?,
+        // Only shown: one that a later rule refuses is no reason to lock its owner out.
+        name: row
+            .try_get::<Option<String>, _>("name")?
+            .and_then(|name| DisplayName::parse(&name).ok()),
         roles: parsed(row, "roles", split)?,
         disabled: row.try_get("disabled")?,
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),

@@ -188,6 +188,12 @@ impl Raw {
         std::mem::take(&mut self.unread)
     }
 
+    /// Says that no more comes, and reads what is still answered.
+    pub(crate) async fn end(&mut self) -> Vec<u8> {
+        let _ = self.stream.shutdown().await;
+        self.rest().await
+    }
+
     /// Insists that the other end closes without another byte.
     pub(crate) async fn assert_closed(&mut self) {
         let rest = self.rest().await;

@@ -61,6 +61,12 @@ fn numbers_end_where_they_are_said_to_end() {
     for (table, key, inside, outside) in [
         ("gateway", "threads", ["1", "1024"], ["0", "1025"]),
         ("connections", "max", ["1", "1_000_000"], ["0", "1_000_001"]),
+        (
+            "connections",
+            "per_address",
+            ["1", "1_000_000"],
+            ["0", "1_000_001"],
+        ),
         ("connections", "headers", ["16", "1000"], ["15", "1001"]),
         ("connections", "streams", ["1", "200"], ["0", "201"]),
         (
@@ -131,6 +137,12 @@ fn durations_end_where_they_are_said_to_end() {
             "timeouts.connect",
             ["10ms", "60s"],
             ["9ms", "61s"],
+        ),
+        (
+            "upstreams.a",
+            "timeouts.stream_idle",
+            ["100ms", "24h"],
+            ["99ms", "86401s"],
         ),
         (
             "upstreams.a",
