@@ -89,6 +89,20 @@ async fn whoever_expects_to_be_told_to_continue_is() {
     assert_eq!(arrived.header("expect"), "");
 }
 
+// SECURITY 12
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_arrives_whole_over_both_protocols() {
+    let content: Vec<u8> = (0..3_000_001_u32).map(|at| (at % 251) as u8).collect();
+    let answer = bytes::Bytes::from(content.clone());
+    let app = Upstream::answering(move |_| http::Response::new(answer.clone().into())).await;
+    let gateway = Gateway::start(&open_route(&app.url()));
+    for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
+        let answer = caller.get("/app").await.expect(200);
+        assert_eq!(answer.header("content-length"), "3000001");
+        assert!(answer.body == content, "{} bytes", answer.body.len());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_a_body_have_none() {
     let app = Upstream::answering(|request| {
