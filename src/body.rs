@@ -1,5 +1,6 @@
 //! The bodies that pass through: streamed, counted, bounded, never collected (SECURITY 12).
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
@@ -47,6 +48,7 @@ pub struct RequestBody {
     patience: Patience,
     progress: Progress,
     cut: Option<Cut>,
+    place: Option<Box<dyn Any>>,
     has_begun: bool,
 }
 
@@ -106,6 +108,7 @@ impl RequestBody {
                 is_answered: Cell::new(false),
             })),
             cut: None,
+            place: None,
             has_begun: false,
         })
     }
@@ -116,6 +119,11 @@ impl RequestBody {
             self.cut = Some(cut());
         }
         self
+    }
+
+    /// Holds something until the last byte has arrived, or nobody waits for it any more.
+    pub fn hold(&mut self, place: impl Any) {
+        self.place = Some(Box::new(place));
     }
 
     /// The end by which to learn how it is getting on.
@@ -150,6 +158,9 @@ impl Body for RequestBody {
                 ready!(this.patience.poll_end(context));
                 return self.fail(BodyError::Idle);
             };
+            if this.inner.is_end_stream() {
+                this.place = None;
+            }
             let frame = match polled {
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
@@ -190,15 +201,24 @@ pub trait AtEnd {
 /// A response's body on its way back: no pause longer than so much; trailers pass, filtered.
 #[derive(Debug)]
 pub struct ResponseBody<E: AtEnd> {
+    peeked: Option<Peeked>,
     inner: Incoming,
     patience: Patience,
     at_end: Option<E>,
+}
+
+/// What was found by looking ahead. Trailers are large and rarely what comes first.
+#[derive(Debug)]
+enum Peeked {
+    Data(Bytes),
+    Trailers(Box<Frame<Bytes>>),
 }
 
 impl<E: AtEnd> ResponseBody<E> {
     /// Wraps a body.
     pub fn new(inner: Incoming, pause_max: Duration, at_end: E) -> Self {
         let mut body = Self {
+            peeked: None,
             inner,
             patience: Patience::new(pause_max),
             at_end: Some(at_end),
@@ -207,6 +227,26 @@ impl<E: AtEnd> ResponseBody<E> {
             body.finish();
         }
         body
+    }
+
+    /// Takes the first piece if it is there already, to be given out later.
+    ///
+    /// # Errors
+    ///
+    /// Where the body is known to be broken.
+    pub fn peek(&mut self, context: &mut Context<'_>) -> Result<(), BodyError>
+    where
+        E: Unpin,
+    {
+        if !self.is_end_stream()
+            && let Poll::Ready(Some(first)) = Pin::new(&mut *self).poll_frame(context)
+        {
+            self.peeked = Some(match first?.into_data() {
+                Ok(data) => Peeked::Data(data),
+                Err(trailers) => Peeked::Trailers(Box::new(trailers)),
+            });
+        }
+        Ok(())
     }
 
     fn finish(&mut self) {
@@ -225,6 +265,12 @@ impl<E: AtEnd + Unpin> Body for ResponseBody<E> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(first) = this.peeked.take() {
+            return Poll::Ready(Some(Ok(match first {
+                Peeked::Data(data) => Frame::data(data),
+                Peeked::Trailers(trailers) => *trailers,
+            })));
+        }
         let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(context) else {
             ready!(this.patience.poll_end(context));
             return Poll::Ready(Some(Err(BodyError::Idle)));
@@ -249,12 +295,27 @@ impl<E: AtEnd + Unpin> Body for ResponseBody<E> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.peeked.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let first = match &self.peeked {
+            Some(Peeked::Data(data)) => data.len(),
+            Some(Peeked::Trailers(_)) | None => 0,
+        };
+        longer_by(self.inner.size_hint(), first)
     }
+}
+
+/// The hint for a body of which so many bytes more are at hand.
+pub fn longer_by(hint: SizeHint, bytes: usize) -> SizeHint {
+    let bytes = bytes as u64;
+    let mut longer = SizeHint::new();
+    longer.set_lower(hint.lower() + bytes);
+    if let Some(upper) = hint.upper() {
+        longer.set_upper(upper + bytes);
+    }
+    longer
 }
 
 /// RFC 9110 §6.5.1: fields of framing, routing and authentication have no place in trailers.
@@ -269,6 +330,8 @@ fn filter_trailers(mut trailers: HeaderMap) -> HeaderMap {
         http::header::AUTHORIZATION,
         http::header::LOCATION,
         http::header::CACHE_CONTROL,
+        http::header::STRICT_TRANSPORT_SECURITY,
+        http::HeaderName::from_static("x-request-id"),
     ] {
         trailers.remove(name);
     }

@@ -93,7 +93,7 @@ fn run(
         .command
         .unwrap_or_else(|| Command::Serve(serve::Arguments::default()));
     if let Command::Init(init) = &command {
-        return init::run(init, output, errors);
+        return block_on(async { init::run(init, output, errors) });
     }
     let Some(file) = arguments.config.or_else(find_file) else {
         writeln!(
@@ -105,7 +105,7 @@ fn run(
         return Ok(ExitCode::from(2));
     };
     match command {
-        Command::Init(init) => init::run(&init, output, errors),
+        Command::Init(init) => block_on(async { init::run(&init, output, errors) }),
         Command::Check(check) => check::run(&file, &check, output, errors),
         Command::Explain(explain) => {
             let config = Config::load(&file)?;
@@ -122,7 +122,7 @@ fn find_file() -> Option<PathBuf> {
     FILES.iter().map(PathBuf::from).find(|file| file.exists())
 }
 
-/// A runtime for commands that only ask the store something.
+/// A runtime for commands that are soon over.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

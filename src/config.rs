@@ -531,19 +531,6 @@ pub enum HostPattern {
     Wildcard(String),
 }
 
-impl HostPattern {
-    /// Whether a name, in lower case, is one of these.
-    pub fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Exact(own) => own == name,
-            Self::Wildcard(parent) => name
-                .strip_suffix(parent.as_str())
-                .and_then(|labels| labels.strip_suffix('.'))
-                .is_some_and(|labels| !labels.is_empty()),
-        }
-    }
-}
-
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

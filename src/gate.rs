@@ -205,14 +205,14 @@ impl Gate {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
-                let websocket = inbound.take_websocket();
+                let (websocket, source) = (inbound.take_websocket(), inbound.source().address);
                 let request = self.outbound(&permit, inbound)?;
                 match websocket {
                     Some(websocket) => {
                         let opened = self.open_tunnel(&permit, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, request, trail).await,
+                    None => self.forward(&permit, source, request, trail).await,
                 }
             }
         }

@@ -7,8 +7,10 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,9 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::client::conn::http1::SendRequest;
@@ -72,6 +79,7 @@ struct Inner {
     config: Arc<config::Upstream>,
     idle: RefCell<VecDeque<Idle>>,
     slots: Arc<Semaphore>,
+    uploads: Rc<RefCell<HashMap<IpAddr, usize>>>,
     waiting: Cell<usize>,
     reachable: Cell<bool>,
 }
@@ -132,6 +140,7 @@ impl Upstream {
                 reachable: Cell::new(true),
                 config,
                 idle: RefCell::default(),
+                uploads: Rc::default(),
             }),
         }
     }
@@ -145,7 +154,12 @@ impl Upstream {
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
+        source: IpAddr,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
+        if !request.body().is_end_stream() {
+            let upload = self.upload(source)?;
+            request.body_mut().hold(upload);
+        }
         let mut slot = self.slot().await?;
         loop {
             let idle = self.take_idle();
@@ -189,10 +203,11 @@ impl Upstream {
         let progress = request.body().progress();
         let answer = pin!(link.open.sender.try_send_request(request));
         match self.in_time(answer, &progress).await? {
-            Ok(response) => {
+            Ok(response) if is_framed_well(response.headers()) => {
                 progress.answered();
                 Ok(Exchanged::Answered(response, link))
             }
+            Ok(_) => Err(UpstreamError::Invalid),
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) => Ok(Exchanged::Unsent(unsent, link.slot)),
                 None => Err(UpstreamError::Invalid),
@@ -255,6 +270,22 @@ impl Upstream {
             .idle
             .borrow_mut()
             .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.open.sender.is_closed());
+    }
+
+    /// Leave to send a body. However slowly whoever is at this address sends his, he keeps no more
+    /// connections by it than are left for all others (SECURITY 53).
+    fn upload(&self, source: IpAddr) -> Result<Upload, UpstreamError> {
+        const ALWAYS_GRANTED: usize = 4;
+        let mut uploads = self.inner.uploads.borrow_mut();
+        let held = uploads.entry(source).or_default();
+        if *held >= self.inner.slots.available_permits().max(ALWAYS_GRANTED) {
+            return Err(UpstreamError::Busy);
+        }
+        *held += 1;
+        Ok(Upload {
+            source,
+            uploads: Rc::clone(&self.inner.uploads),
+        })
     }
 
     /// Leave to use one connection.
@@ -337,6 +368,24 @@ impl Upstream {
     }
 }
 
+/// A body on its way, counted for its source.
+struct Upload {
+    source: IpAddr,
+    uploads: Rc<RefCell<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let mut uploads = self.uploads.borrow_mut();
+        if let Some(held) = uploads.get_mut(&self.source) {
+            *held -= 1;
+            if *held == 0 {
+                uploads.remove(&self.source);
+            }
+        }
+    }
+}
+
 /// Counts a request that waits for a slot, for as long as it does.
 struct Waiting<'a> {
     all: &'a Cell<usize>,
@@ -357,10 +406,29 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Whether an answer has one end, and everybody finds the same (SECURITY 54, RFC 9112 §6.3): hyper takes
+/// the last of several codings and forgets a length beside it, and a client might not. And it is no
+/// larger than what is held for it.
+fn is_framed_well(headers: &HeaderMap) -> bool {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let framed = match (codings.next(), lengths.next()) {
+        (None, None) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (None, Some(length)) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(_), Some(_)) => false,
+    };
+    framed
+        && codings.next().is_none()
+        && lengths.next().is_none()
+        && headers.iter().map(bytes).sum::<usize>() <= RESPONSE_HEADER_BYTES_MAX
+}
+
 /// Events come when there are any.
 fn is_stream<B>(response: &Response<B>) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
-    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    let kind = response.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.as_bytes().get(..EVENTS.len()));
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
 }

@@ -1,9 +1,11 @@
 //! Questions to the person at the terminal. Secrets are read here, never from an argument.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::io::BufRead as _;
+use std::io::BufReader;
 use std::io::IsTerminal as _;
+use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -12,6 +14,7 @@ use anyhow::bail;
 use rustix::termios;
 use rustix::termios::LocalModes;
 use rustix::termios::OptionalActions;
+use zeroize::Zeroizing;
 
 use crate::domain::Password;
 
@@ -29,10 +32,16 @@ pub(super) fn password() -> anyhow::Result<Password> {
 
 /// Reads the first line of a file.
 pub(super) fn password_from(file: &Path) -> anyhow::Result<Password> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let line = text.lines().next().unwrap_or_default();
-    Ok(Password::new(line.to_owned()))
+    let cannot = || format!("cannot read {}", file.display());
+    let opened = File::open(file).with_context(cannot)?;
+    let mut line = Zeroizing::new(String::new());
+    // More than any password, so that a file without end is refused as one that is too long.
+    let bytes_max = Password::BYTES_MAX as u64 + 2;
+    let mut opened = BufReader::new(opened.take(bytes_max));
+    opened.read_line(&mut line).with_context(cannot)?;
+    Ok(Password::new(
+        line.trim_end_matches(['\n', '\r']).to_owned(),
+    ))
 }
 
 /// A token, from standard input.

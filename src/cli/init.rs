@@ -3,13 +3,14 @@
 //! It never writes over a file that is there.
 
 use std::fs;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+
+use crate::disk;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -34,16 +35,14 @@ pub(super) fn run(
     let shown = path.display();
     fs::create_dir_all(directory)
         .with_context(|| format!("{} cannot be made", directory.display()))?;
-    let mut file = match File::create_new(&path) {
-        Ok(file) => file,
+    match disk::write_new(&path, TEMPLATE.as_bytes(), 0o644) {
+        Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             writeln!(errors, "{shown} is there already; it is left as it is")?;
             return Ok(ExitCode::from(1));
         }
         Err(error) => return Err(error).with_context(|| format!("{shown} cannot be written")),
-    };
-    file.write_all(TEMPLATE.as_bytes())
-        .with_context(|| format!("{shown} cannot be written"))?;
+    }
     writeln!(
         output,
         "wrote {shown}; next: portcullis serve --config {shown}"

@@ -9,7 +9,9 @@ mod listeners;
 mod routes;
 mod upstreams;
 
-use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
@@ -67,7 +69,7 @@ pub(super) fn load(file: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
     };
     let start = Position { line: 1, column: 1 };
     let bytes =
-        fs::read(file).map_err(|error| unreadable(start, format!("cannot be read: {error}")))?;
+        read(file).map_err(|error| unreadable(start, format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -77,6 +79,19 @@ pub(super) fn load(file: &Path, secrets: Secrets) -> Result<Loaded, Problems> {
         )
     })?;
     self::text(file, &text, secrets, &|name| std::env::var(name).ok())
+}
+
+/// As much as any file has, so that one without an end is an error and no end of the memory.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    const BYTES_MAX: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    let read = File::open(file)?
+        .take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if read as u64 > BYTES_MAX {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(bytes)
 }
 
 pub(super) fn text(

@@ -32,6 +32,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::body::Patience;
+use crate::body::longer_by;
 use crate::edge::core::Witness;
 use crate::gate::answer::AnswerBody;
 use crate::telemetry::metrics::Metrics;
@@ -277,14 +278,7 @@ impl Body for Held {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
-        let body = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
-        if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        longer_by(self.body.size_hint(), self.rest.len())
     }
 }
 

@@ -1,5 +1,8 @@
 //! A [`Permit`] and an [`Inbound`] become a request to the app, and its response the answer.
 
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -40,6 +43,7 @@ impl Gate {
     pub(super) async fn forward(
         &self,
         permit: &Permit,
+        source: IpAddr,
         request: Request<RequestBody>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -50,14 +54,14 @@ impl Gate {
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let progress = request.body().progress();
         let started = Instant::now();
-        let sent = upstream.send(request).await;
+        let sent = upstream.send(request, source).await;
         let response = sent.map_err(|error| {
             // The upstream only failed because the client's body did.
             let body = progress.error().map(Rejection::Body);
             body.unwrap_or(Rejection::Upstream(error))
         })?;
         trail.upstream = Some(started.elapsed());
-        Ok(answer(response))
+        begun(response).await.map(answer)
     }
 
     /// Sends a handshake, and opens a tunnel where the app agrees.
@@ -119,6 +123,17 @@ impl Gate {
     }
 }
 
+/// Looks once at the body, without waiting: where the app broke off right behind its header, there is
+/// still time to say so.
+async fn begun(
+    mut response: Response<ResponseBody<GoBack>>,
+) -> Result<Response<ResponseBody<GoBack>>, Rejection> {
+    let body = response.body_mut();
+    let has_begun = poll_fn(|context| Poll::Ready(body.peek(context))).await;
+    has_begun.map_err(|_| UpstreamError::Invalid)?;
+    Ok(response)
+}
+
 fn answer(response: Response<ResponseBody<GoBack>>) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
@@ -173,9 +188,16 @@ fn strip_response(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+    // A browser that takes a cookie without a name sends back what is behind the '='.
     let ours = |cookie: &HeaderValue| {
-        let name = cookie.as_bytes().split(|byte| *byte == b'=').next();
-        name.is_some_and(|name| name.trim_ascii() == SESSION_COOKIE.as_bytes())
+        let cookie = cookie.as_bytes().trim_ascii_start();
+        let cookie = cookie.strip_prefix(b"=").unwrap_or(cookie);
+        let name = cookie
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default();
+        name.trim_ascii()
+            .eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())
     };
     if headers.get_all(header::SET_COOKIE).iter().any(ours) {
         let kept: Vec<_> = headers
@@ -250,6 +272,8 @@ mod tests {
         let mut response = headers(&[
             ("set-cookie", "a=1; Path=/"),
             ("set-cookie", "__Host-portcullis=forged; Path=/"),
+            ("set-cookie", "=__Host-portcullis=forged; Path=/"),
+            ("set-cookie", " __host-Portcullis =forged; Path=/"),
             ("set-cookie", "__Host-portcullis2=fine"),
         ]);
         strip_response(&mut response);

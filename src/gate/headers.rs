@@ -180,10 +180,14 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
     headers
         .entry(FORWARDED_HOST)
         .or_insert_with(|| inbound.host().sent().clone());
-    headers.entry(FORWARDED_PORT).or_insert_with(|| {
+    let told = headers
+        .get(FORWARDED_PORT)
+        .and_then(|port| port.to_str().ok());
+    let port = told.and_then(|port| port.parse().ok()).unwrap_or_else(|| {
         let usual = if inbound.scheme() == "https" { 443 } else { 80 };
-        HeaderValue::from(inbound.host().port().unwrap_or(usual))
+        inbound.host().port().unwrap_or(usual)
     });
+    headers.insert(FORWARDED_PORT, HeaderValue::from(port));
     if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
         // Behind what a trusted proxy has taken away before us. A prefix is made of legal path
         // bytes; one that is no header value is not told.

@@ -1,5 +1,6 @@
 //! `Strict-Transport-Security`: browsers that have been here over https come back over https only.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -20,7 +21,18 @@ pub struct Hsts {
 #[derive(Debug)]
 struct Said {
     value: HeaderValue,
-    hosts: Vec<HostPattern>,
+    /// There may be thousands of hosts.
+    exact: HashSet<String>,
+    wildcard: HashSet<String>,
+}
+
+impl Said {
+    fn names(&self, host: &str) -> bool {
+        let mut parents = host
+            .match_indices('.')
+            .filter_map(|(at, _)| host.get(at + 1..));
+        self.exact.contains(host) || parents.any(|parent| self.wildcard.contains(parent))
+    }
 }
 
 impl Hsts {
@@ -33,8 +45,18 @@ impl Hsts {
         let hosts = std::iter::once(public).chain(of_routes);
         let said = config.gateway.hsts.and_then(|max_age| {
             let value = HeaderValue::try_from(format!("max-age={}", max_age.as_secs())).ok()?;
-            let hosts = hosts.filter(is_own_name).collect();
-            Some(Arc::new(Said { value, hosts }))
+            let (mut exact, mut wildcard) = (HashSet::new(), HashSet::new());
+            for host in hosts.filter(is_own_name) {
+                match host {
+                    HostPattern::Exact(name) => exact.insert(name),
+                    HostPattern::Wildcard(parent) => wildcard.insert(parent),
+                };
+            }
+            Some(Arc::new(Said {
+                value,
+                exact,
+                wildcard,
+            }))
         });
         Self { said }
     }
@@ -42,8 +64,7 @@ impl Hsts {
     /// Whether the answer says it: only over https (RFC 6797 §7.2).
     pub fn applies_to<B>(&self, inbound: &Inbound<B>) -> bool {
         let host = inbound.host().name();
-        let said = self.said.as_ref();
-        let named = said.is_some_and(|said| said.hosts.iter().any(|own| own.matches(host)));
+        let named = self.said.as_ref().is_some_and(|said| said.names(host));
         named && inbound.scheme() == "https"
     }
 

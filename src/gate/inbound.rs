@@ -305,6 +305,9 @@ fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Malformed> {
 /// RFC 9112 §3.2 and RFC 9113 §8.3.1: one host, and the same one wherever it is said (SECURITY 4).
 /// Only HTTP/2 may leave `Host` out, for `:authority`.
 fn host(parts: &Parts) -> Result<Host, Malformed> {
+    if !matches!(parts.uri.scheme_str(), None | Some("https" | "http")) {
+        return Err(Malformed::Host);
+    }
     let mut lines = parts.headers.get_all(header::HOST).iter();
     let (said, more) = (lines.next(), lines.next());
     let target = parts

@@ -95,12 +95,20 @@ fn is_id(value: &HeaderValue) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
 }
 
+/// `00-` trace id `-` parent id `-` flags, in lower-case hexadecimal, and neither id all zeros.
 fn is_parent(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    bytes.len() == 55
-        && bytes
+    let fields: Vec<_> = value.as_bytes().split(|byte| *byte == b'-').collect();
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let [b"00", trace, parent, flags] = fields.as_slice() else {
+        return false;
+    };
+    (trace.len(), parent.len(), flags.len()) == (32, 16, 2)
+        && [trace, parent, flags]
             .iter()
-            .all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+            .all(|field| field.iter().all(hex))
+        && [trace, parent]
+            .iter()
+            .all(|id| id.iter().any(|byte| *byte != b'0'))
 }
 
 #[cfg(test)]

@@ -212,6 +212,7 @@ fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || name.starts_with("x-original-")
         || name.starts_with("x-envoy-")
+        || name.starts_with("x-ssl-client-")
         || matches!(
             name,
             "forwarded"
@@ -228,13 +229,22 @@ fn is_forwarding(name: &str) -> bool {
                 | "cf-connecting-ip"
                 | "fastly-client-ip"
                 | "fly-client-ip"
+                | "cf-connecting-ipv6"
+                | "wl-proxy-client-ip"
+                | "x-proxyuser-ip"
+                | "x-forward-for"
                 | "x-azure-clientip"
+                | "x-azure-socketip"
+                | "x-scheme"
+                | "x-url-scheme"
+                | "front-end-https"
                 | "x-host"
                 | "x-http-host-override"
                 | "x-rewrite-url"
                 // Whoever ends TLS must not let these in (RFC 9440 §4).
                 | "client-cert"
                 | "client-cert-chain"
+                | "x-client-cert"
                 // CGI makes it HTTP_PROXY, where many an app looks for its proxy (CVE-2016-5385).
                 | "proxy"
                 | "x-request-id"

@@ -63,9 +63,12 @@ pub fn missing(
     for files in &config.certificates {
         let message = match (files.cert.exists(), files.key.exists()) {
             (true, true) => continue,
-            (false, false) if may_be_made_up(config, dev) && missing.is_none() => {
-                missing = Some(files);
-                continue;
+            (false, has_key) if may_be_made_up(config, dev) && missing.is_none() => {
+                if !has_key || is_leftover(&files.key) {
+                    missing = Some(files);
+                    continue;
+                }
+                half_missing(&files.key, &files.cert)
             }
             (false, false) if missing.is_some() => format!(
                 "there is no certificate at {}; only one of [[certificates]] is made up",
@@ -76,19 +79,8 @@ pub fn missing(
                  with `serve --dev`",
                 files.cert.display()
             ),
-            (has_cert, _) => {
-                let (there, missing) = if has_cert {
-                    (&files.cert, &files.key)
-                } else {
-                    (&files.key, &files.cert)
-                };
-                format!(
-                    "{} is there but {} is not: bring the missing one, or remove the other and a \
-                     new pair is made",
-                    there.display(),
-                    missing.display()
-                )
-            }
+            (true, false) => half_missing(&files.cert, &files.key),
+            (false, true) => half_missing(&files.key, &files.cert),
         };
         problems.push(Problem {
             position: files.position,
@@ -104,6 +96,22 @@ pub fn missing(
         problems,
     })
 }
+
+fn half_missing(there: &Path, missing: &Path) -> String {
+    format!(
+        "{} is there but {} is not: bring the missing one, or remove the other and a new pair is made",
+        there.display(),
+        missing.display()
+    )
+}
+
+/// A key that was made here, and whose certificate was never written: that start was interrupted.
+fn is_leftover(key: &Path) -> bool {
+    fs::read_to_string(key).is_ok_and(|text| text.starts_with(MADE_HERE))
+}
+
+/// Above a key that was made here; PEM allows text before its first boundary (RFC 7468 §2).
+const MADE_HERE: &str = "Made by portcullis, for development only.\n";
 
 /// What is wrong with certificates and keys that are there.
 pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
@@ -139,8 +147,15 @@ fn may_be_made_up(config: &Config, dev: bool) -> bool {
 pub fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
     let names = names(config);
     let (authority, cert, key) = sign(&names).context("cannot make a development certificate")?;
+    let key = format!("{MADE_HERE}{key}");
     let folder = files.cert.parent().unwrap_or_else(|| Path::new("."));
     let authority_file = folder.join("ca.pem");
+    if is_leftover(&files.key) {
+        for leftover in [&authority_file, &files.key] {
+            // What cannot be removed is told where it is to be written.
+            let _ = fs::remove_file(leftover);
+        }
+    }
     if authority_file.exists() {
         let message = format!(
             "{} is there but the certificate beside it is not: bring the certificate, or remove the \

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::harness::binary::Served;
 use crate::harness::binary::portcullis;
+use crate::harness::binary::portcullis_on_full_disk;
 use crate::harness::binary::portcullis_reading;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Folder;
@@ -148,6 +149,8 @@ fn without_a_file_it_is_said_how_to_get_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_init_writes_can_be_served() {
     let folder = Folder::new();
+    portcullis_on_full_disk(&folder, &["init"], 10).expect(1);
+    assert!(folder.contents().is_empty(), "{:?}", folder.contents());
     portcullis(&folder, &["init"]).expect(0);
     let text = std::fs::read_to_string(folder.path("gateway.toml")).unwrap();
     assert!(text.lines().count() <= 30, "{text}");

@@ -261,6 +261,24 @@ async fn a_first_start_on_a_full_disk_leaves_nothing_half_made() {
     served.anonymous().register("alice").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_interrupted_is_begun_again() {
+    let folder = with(&format!("{STORE}{OPEN}{ROUTE}"));
+    Served::start(&folder).await.kill();
+    // The certificate is written last: this is what is there when the start was killed before.
+    for missing in [
+        &["certs/localhost.pem"][..],
+        &["certs/localhost.pem", "certs/ca.pem"],
+    ] {
+        for file in missing {
+            fs::remove_file(folder.path(file)).unwrap();
+        }
+        let served = Served::start(&folder).await;
+        served.anonymous().register("alice").await;
+        served.kill();
+    }
+}
+
 // SECURITY 59
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_the_stores_is_refused() {

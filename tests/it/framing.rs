@@ -307,6 +307,7 @@ async fn a_request_has_exactly_one_valid_host() {
         "GET https://other/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET https://user@localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET https://localhost:443/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET https://localhost/ HTTP/1.1\r\n\r\nHost: localhost\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost#x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: localhost:443:443\r\n\r\n",

@@ -185,6 +185,55 @@ async fn how_many_one_address_may_hold_can_be_said() {
     assert_eq!(gateway.metric("portcullis_connections_refused_total"), 1.0);
 }
 
+// SECURITY 53
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_take_an_app_from_others_by_slow_uploads() {
+    let app = RawUpstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [gateway]
+        threads = 1
+        [upstreams.app]
+        targets = ["{}"]
+        connections = 16
+        [routes.app]
+        path = "/app"
+        auth = "none"
+        upstream = "app"
+        "#,
+        app.url()
+    ));
+    let begin = async |address| {
+        let stream = connect_from(&gateway, address).await;
+        let mut upload = Raw::new(tls_over(stream, &gateway.authority(), b"http/1.1").await);
+        upload
+            .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
+            .await;
+        upload
+    };
+    let mut under_way = Vec::new();
+    for _ in 0..8 {
+        under_way.push((begin([127, 0, 0, 2]).await, app.accept().await));
+    }
+    for _ in 0..4 {
+        let refused = begin([127, 0, 0, 2]).await.message().await.answer();
+        refused.expect_problem(503, "upstream_busy");
+    }
+    // Somebody else still gets through; and whoever has been answered may begin again.
+    let mut other = begin([127, 0, 0, 3]).await;
+    let mut link = app.accept().await;
+    other.send("b").await;
+    link.until(b"\r\n\r\nab").await;
+    let (mut first, mut link) = under_way.remove(0);
+    first.send("b").await;
+    link.until(b"\r\n\r\nab").await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert_eq!(first.message().await.status(), 200);
+    let _again = begin([127, 0, 0, 2]).await;
+    link.until(b"\r\n\r\na").await;
+}
+
 /// All of 127.0.0.0/8 is this machine on Linux.
 async fn connect_from(gateway: &Gateway, address: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
