@@ -220,10 +220,17 @@ impl Judge {
         self.revocations.revision().wrapping_add(keys)
     }
 
-    /// Whether the caller of a request that is under way would be known today as well.
-    pub fn lets_go_on(&self, identity: &Identity) -> bool {
+    /// Why the caller of a request that is under way may not go on, in the words of the log: the session
+    /// was ended, the account changed, the key revoked. A token that runs out ends nothing that it has
+    /// begun, and neither does its key when it lapses after that.
+    pub fn ends(&self, identity: &Identity) -> Option<&'static str> {
         let claims = identity.claims();
-        self.alive(claims).is_ok() && self.keys.load().verifying(claims.kid()).is_some()
+        if let Err(why) = self.alive(claims) {
+            return Some(why.label());
+        }
+        let has_run_out = claims.expires_at < unix_seconds(self.clock.now());
+        let is_known = self.keys.load().verifying(claims.kid()).is_some();
+        (!is_known && !has_run_out).then(|| Invalid::UnknownKey.reason())
     }
 
     /// Asked for every request, however well known its token is.

@@ -205,14 +205,15 @@ impl Gate {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
-                let (websocket, source) = (inbound.take_websocket(), inbound.source().address);
+                let holder = self.limits.holder(inbound.source());
+                let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
                 match websocket {
                     Some(websocket) => {
-                        let opened = self.open_tunnel(&permit, request, websocket, trail);
+                        let opened = self.open_tunnel(&permit, holder, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, source, request, trail).await,
+                    None => self.forward(&permit, holder, request, trail).await,
                 }
             }
         }

@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -32,6 +31,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -43,6 +43,7 @@ use crate::body::Progress;
 use crate::body::RequestBody;
 use crate::body::ResponseBody;
 use crate::config;
+use crate::limiter::LimitKey;
 
 /// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
 /// Apache 5 s), because a request that meets a connection just being closed is lost.
@@ -79,7 +80,7 @@ struct Inner {
     config: Arc<config::Upstream>,
     idle: RefCell<VecDeque<Idle>>,
     slots: Arc<Semaphore>,
-    uploads: Rc<RefCell<HashMap<IpAddr, usize>>>,
+    shares: Rc<Shares>,
     waiting: Cell<usize>,
     reachable: Cell<bool>,
 }
@@ -112,6 +113,8 @@ pub struct Switched {
     pub upgraded: OnUpgrade,
     /// Its place, and its task.
     pub _link: Link,
+    /// What its caller has of the connections.
+    pub _share: Option<Share>,
 }
 
 /// What became of a request to switch protocols.
@@ -140,7 +143,7 @@ impl Upstream {
                 reachable: Cell::new(true),
                 config,
                 idle: RefCell::default(),
-                uploads: Rc::default(),
+                shares: Rc::default(),
             }),
         }
     }
@@ -154,13 +157,16 @@ impl Upstream {
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
-        source: IpAddr,
+        holder: Option<LimitKey>,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
-        if !request.body().is_end_stream() {
-            let upload = self.upload(source)?;
-            request.body_mut().hold(upload);
-        }
-        let mut slot = self.slot().await?;
+        let mut slot = match holder.filter(|_| !request.body().is_end_stream()) {
+            Some(holder) => {
+                let (slot, share) = self.share(&holder).await?;
+                request.body_mut().hold(share);
+                slot
+            }
+            None => self.slot().await?,
+        };
         loop {
             let idle = self.take_idle();
             let is_new = idle.is_none();
@@ -186,11 +192,30 @@ impl Upstream {
     /// # Errors
     ///
     /// Where there is no response.
-    pub async fn switch(&self, request: Request<RequestBody>) -> Result<Answer, UpstreamError> {
-        let slot = self.slot().await?;
+    pub async fn switch(
+        &self,
+        request: Request<RequestBody>,
+        holder: Option<LimitKey>,
+    ) -> Result<Answer, UpstreamError> {
+        let (slot, share) = match holder {
+            Some(holder) => self
+                .share(&holder)
+                .await
+                .map(|(slot, share)| (slot, Some(share)))?,
+            None => (self.slot().await?, None),
+        };
         let open = self.connect().await?;
         match self.exchange(Link { open, slot }, request).await? {
-            Exchanged::Answered(response, link) => Ok(self.plain(response, link)),
+            Exchanged::Answered(response, link) => Ok(match self.plain(response, link) {
+                Answer::Switched(response, switched) => Answer::Switched(
+                    response,
+                    Switched {
+                        _share: share,
+                        ..switched
+                    },
+                ),
+                plain @ Answer::Plain(_) => plain,
+            }),
             Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
         }
     }
@@ -222,6 +247,7 @@ impl Upstream {
             let switched = Switched {
                 upgraded,
                 _link: link,
+                _share: None,
             };
             return Answer::Switched(response.map(drop), switched);
         }
@@ -272,20 +298,25 @@ impl Upstream {
             .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.open.sender.is_closed());
     }
 
-    /// Leave to send a body. However slowly whoever is at this address sends his, he keeps no more
-    /// connections by it than are left for all others (SECURITY 53).
-    fn upload(&self, source: IpAddr) -> Result<Upload, UpstreamError> {
-        const ALWAYS_GRANTED: usize = 4;
-        let mut uploads = self.inner.uploads.borrow_mut();
-        let held = uploads.entry(source).or_default();
-        if *held >= self.inner.slots.available_permits().max(ALWAYS_GRANTED) {
-            return Err(UpstreamError::Busy);
+    /// Leave to use one connection for as long as it pleases whoever uses it: for a body, which comes as
+    /// slowly as it is sent, or a WebSocket. One holder keeps no more connections in this way than are left
+    /// for all others (SECURITY 53); more wait until some of theirs are given back.
+    async fn share(
+        &self,
+        holder: &LimitKey,
+    ) -> Result<(OwnedSemaphorePermit, Share), UpstreamError> {
+        let deadline = tokio::time::Instant::now() + self.inner.config.connect_timeout;
+        loop {
+            let slot = self.slot().await?;
+            let left = self.inner.slots.available_permits();
+            if let Some(share) = self.inner.shares.take(holder, left) {
+                return Ok((slot, share));
+            }
+            drop(slot);
+            let given_back = self.inner.shares.given_back.notified();
+            let in_time = timeout_at(deadline, given_back).await;
+            in_time.map_err(|_| UpstreamError::Busy)?;
         }
-        *held += 1;
-        Ok(Upload {
-            source,
-            uploads: Rc::clone(&self.inner.uploads),
-        })
     }
 
     /// Leave to use one connection.
@@ -368,21 +399,48 @@ impl Upstream {
     }
 }
 
-/// A body on its way, counted for its source.
-struct Upload {
-    source: IpAddr,
-    uploads: Rc<RefCell<HashMap<IpAddr, usize>>>,
+/// How many connections each holder keeps for as long as it pleases him.
+#[derive(Debug, Default)]
+struct Shares {
+    held: RefCell<HashMap<LimitKey, usize>>,
+    given_back: Notify,
 }
 
-impl Drop for Upload {
+impl Shares {
+    /// However few are left.
+    const ALWAYS_GRANTED: usize = 4;
+
+    fn take(self: &Rc<Self>, holder: &LimitKey, left: usize) -> Option<Share> {
+        let mut held = self.held.borrow_mut();
+        let count = held.entry(holder.clone()).or_default();
+        if *count >= left.max(Self::ALWAYS_GRANTED) {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            holder: holder.clone(),
+            shares: Rc::clone(self),
+        })
+    }
+}
+
+/// One of them. It comes back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    holder: LimitKey,
+    shares: Rc<Shares>,
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        let mut uploads = self.uploads.borrow_mut();
-        if let Some(held) = uploads.get_mut(&self.source) {
-            *held -= 1;
-            if *held == 0 {
-                uploads.remove(&self.source);
+        let mut held = self.shares.held.borrow_mut();
+        if let Some(count) = held.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.holder);
             }
         }
+        self.shares.given_back.notify_waiters();
     }
 }
 

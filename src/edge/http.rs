@@ -123,12 +123,15 @@ async fn http1_connection(
         }
     });
     let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
-    let mut served = pin!(served.with_upgrades());
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        () = config.draining.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    // In a block of its own: what has not become a tunnel by its end never will.
+    let ended = {
+        let mut served = pin!(served.with_upgrades());
+        tokio::select! {
+            ended = &mut served => ended,
+            () = config.draining.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
         }
     };
     note_end(ended, connection.peer.ip());

@@ -261,6 +261,9 @@ impl Body for Held {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if !this.rest.is_empty() {
+            if let Some(ended) = this.body.cut(context) {
+                return Poll::Ready(Some(Err(ended.into())));
+            }
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.piece(rest))));
         }

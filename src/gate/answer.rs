@@ -169,15 +169,16 @@ impl Record {
     }
 }
 
-/// What became of a request that nobody concluded: its client went away before there was an
-/// answer. No RFC has a status for it; this is the one that nginx made common.
+/// What became of a request that nobody concluded: its client went away before there was an answer.
+pub(super) const CLIENT_GONE: Decision = Decision {
+    verdict: "client_gone",
+    reason: "",
+};
+
+/// No RFC has a status for it; this is the one that nginx made common.
 fn client_gone() -> (Decision, StatusCode) {
-    let decision = Decision {
-        verdict: "client_gone",
-        reason: "",
-    };
     let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
-    (decision, status)
+    (CLIENT_GONE, status)
 }
 
 impl Drop for Record {
@@ -279,15 +280,16 @@ impl AnswerBody {
         }
     }
 
-    /// Breaks off, and says so in the log.
-    fn end_with_session(&mut self) -> SessionEnded {
+    /// Whether the caller may not go on; then it breaks off, and the log says so.
+    pub fn cut(&mut self, context: &Context<'_>) -> Option<SessionEnded> {
+        let reason = self.lease.as_mut()?.wait(context)?;
         if let Some(record) = &mut self.record {
             record.end(Decision {
                 verdict: "ended",
-                reason: "session_ended",
+                reason,
             });
         }
-        SessionEnded
+        Some(SessionEnded)
     }
 }
 
@@ -306,9 +308,6 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        if this.lease.as_ref().is_some_and(Lease::has_ended) {
-            return Poll::Ready(Some(Err(this.end_with_session().into())));
-        }
         let polled = match &mut this.kind {
             Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
@@ -320,16 +319,19 @@ impl Body for AnswerBody {
                 .poll_frame(context)
                 .map_err(Self::Error::from),
         };
-        let mut takes_time = polled.is_pending();
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let (Some(data), Some(record)) = (frame.data_ref(), &mut this.record)
+        let data = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+            Poll::Ready(_) | Poll::Pending => 0,
+        };
+        // More than one piece: a client that reads slowly may make it last.
+        let sent = this.record.as_ref().map_or(0, |record| record.bytes);
+        if (polled.is_pending() || (data > 0 && sent > 0))
+            && let Some(ended) = this.cut(context)
         {
-            // More than one piece: a client that reads slowly may make it last.
-            takes_time |= record.bytes > 0;
-            record.bytes += data.len() as u64;
+            return Poll::Ready(Some(Err(ended.into())));
         }
-        if takes_time && this.lease.as_mut().is_some_and(|lease| lease.wait(context)) {
-            return Poll::Ready(Some(Err(this.end_with_session().into())));
+        if let Some(record) = &mut this.record {
+            record.count(data as u64);
         }
         polled
     }

@@ -1,7 +1,6 @@
 //! A [`Permit`] and an [`Inbound`] become a request to the app, and its response the answer.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -34,6 +33,7 @@ use crate::gate::strip::SESSION_COOKIE;
 use crate::gate::strip::nominated_by_connection;
 use crate::gate::tunnel::Tunnel;
 use crate::gate::websocket::Handshake;
+use crate::limiter::LimitKey;
 use crate::upstream::Answer;
 use crate::upstream::GoBack;
 use crate::upstream::UpstreamError;
@@ -43,7 +43,7 @@ impl Gate {
     pub(super) async fn forward(
         &self,
         permit: &Permit,
-        source: IpAddr,
+        holder: Option<LimitKey>,
         request: Request<RequestBody>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -54,7 +54,7 @@ impl Gate {
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let progress = request.body().progress();
         let started = Instant::now();
-        let sent = upstream.send(request, source).await;
+        let sent = upstream.send(request, holder).await;
         let response = sent.map_err(|error| {
             // The upstream only failed because the client's body did.
             let body = progress.error().map(Rejection::Body);
@@ -68,22 +68,23 @@ impl Gate {
     pub(super) async fn open_tunnel(
         &self,
         permit: &Permit,
+        holder: Option<LimitKey>,
         mut request: Request<RequestBody>,
         websocket: WebSocket,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
+        let WebSocket { handshake, client } = websocket;
+        Handshake::complete(request.headers_mut());
         let upstream = match permit.target() {
             Target::Echo => return echo(request).await,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
-        let WebSocket { handshake, client } = websocket;
-        Handshake::complete(request.headers_mut());
         let started = Instant::now();
-        let answered = upstream.switch(request).await?;
+        let answered = upstream.switch(request, holder).await?;
         trail.upstream = Some(started.elapsed());
         let (response, app) = match answered {
-            Answer::Plain(response) => return Ok(answer(response)),
+            Answer::Plain(response) => return begun(response).await.map(answer),
             Answer::Switched(response, app) => (response, app),
         };
         let (mut parts, ()) = response.into_parts();

@@ -73,7 +73,8 @@ impl Headers {
                 headers.append(name, value.clone());
             }
         }
-        if let (true, Some(value)) = (route.forward_authorization, inbound.authorization()) {
+        if let (true, Some(value)) = (route.forward_authorization, inbound.authorization_for_app())
+        {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
         if let Caller::Known(identity) = permit.caller() {

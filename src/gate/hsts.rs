@@ -64,8 +64,8 @@ impl Hsts {
     /// Whether the answer says it: only over https (RFC 6797 §7.2).
     pub fn applies_to<B>(&self, inbound: &Inbound<B>) -> bool {
         let host = inbound.host().name();
-        let named = self.said.as_ref().is_some_and(|said| said.names(host));
-        named && inbound.scheme() == "https"
+        let said = self.said.as_ref().filter(|_| inbound.scheme() == "https");
+        said.is_some_and(|said| said.names(host))
     }
 
     /// Adds it, unless the app has words of its own.

@@ -39,6 +39,7 @@ pub struct Inbound<B = Incoming> {
     headers: HeaderMap,
     unusual: Vec<(HeaderName, HeaderValue)>,
     authorization: Option<HeaderValue>,
+    is_brought: bool,
     scheme: &'static str,
     source: Source,
     request_id: RequestId,
@@ -130,6 +131,11 @@ impl<B> Inbound<B> {
             }
         };
         let authorization = headers.remove(header::AUTHORIZATION);
+        if handshake.is_none() {
+            // It means nothing without one, and may hold a token all the same.
+            headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+        }
+        let is_brought = handshake.as_ref().is_some_and(Handshake::brings_token);
         let mut unusual = Vec::new();
         let dropped = strip(&mut headers, &mut unusual, trust, source.through_proxy);
         Ok(Self {
@@ -141,6 +147,7 @@ impl<B> Inbound<B> {
             headers,
             unusual,
             authorization,
+            is_brought,
             source,
             request_id,
             received_at: Instant::now(),
@@ -186,6 +193,11 @@ impl<B> Inbound<B> {
     /// The `Authorization` header, kept apart so that it is forwarded only on purpose.
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
+    }
+
+    /// The `Authorization` header of a caller who means it for the app.
+    pub fn authorization_for_app(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
     /// Who is held responsible.

@@ -146,6 +146,11 @@ impl Limits {
         }
     }
 
+    /// Who holds what a request takes of an app; nobody where the network is exempt.
+    pub fn holder(&self, source: &Source) -> Option<LimitKey> {
+        (!self.is_exempt(source.address)).then(|| self.source(source))
+    }
+
     fn source(&self, source: &Source) -> LimitKey {
         LimitKey::source(source.address, self.ipv6_prefix)
     }

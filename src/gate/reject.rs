@@ -139,7 +139,9 @@ fn of_malformed(malformed: Malformed) -> Problem {
         | Malformed::TargetTooLong
         | Malformed::TooManyHeaders
         | Malformed::TwoCredentials
-        | Malformed::NoHandshake(NoHandshake::Request | NoHandshake::Key) => problem,
+        | Malformed::NoHandshake(NoHandshake::Request | NoHandshake::Key | NoHandshake::Protocol) => {
+            problem
+        }
     }
 }
 

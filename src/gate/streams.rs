@@ -28,7 +28,8 @@ pub struct Streams {
 struct Open {
     identity: Identity,
     waker: Waker,
-    ended: bool,
+    /// Why the caller may not go on, as the log calls it.
+    ended: Option<&'static str>,
 }
 
 /// One stream of a known caller, for as long as it is under way.
@@ -41,7 +42,7 @@ pub struct Lease {
 
 /// Why a stream broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session of the caller was ended")]
+#[error("the caller may not go on")]
 pub struct SessionEnded;
 
 impl Streams {
@@ -62,9 +63,11 @@ impl Streams {
             return;
         }
         for open in self.open.borrow_mut().values_mut() {
-            if !open.ended && !self.judge.lets_go_on(&open.identity) {
-                open.ended = true;
-                open.waker.wake_by_ref();
+            if open.ended.is_none() {
+                open.ended = self.judge.ends(&open.identity);
+                if open.ended.is_some() {
+                    open.waker.wake_by_ref();
+                }
             }
         }
     }
@@ -80,21 +83,9 @@ impl Lease {
         }
     }
 
-    /// Whether the session was ended while the stream was under way.
-    pub fn has_ended(&self) -> bool {
-        let ended = |place| {
-            self.streams
-                .open
-                .borrow()
-                .get(&place)
-                .is_some_and(|open| open.ended)
-        };
-        self.place.is_some_and(ended)
-    }
-
-    /// The stream makes somebody wait: he is woken when the session ends. Says whether it has, also
-    /// where that was before anybody waited.
-    pub fn wait(&mut self, context: &Context<'_>) -> bool {
+    /// The stream makes somebody wait: he is woken when the caller may not go on any more. Says why,
+    /// where that is so, also where it was before anybody waited.
+    pub fn wait(&mut self, context: &Context<'_>) -> Option<&'static str> {
         let Streams {
             judge,
             open,
@@ -106,7 +97,7 @@ impl Lease {
             .get_or_insert_with(|| opened.replace(opened.get() + 1));
         let mut open = open.borrow_mut();
         let open = open.entry(place).or_insert_with(|| Open {
-            ended: !judge.lets_go_on(&self.identity),
+            ended: judge.ends(&self.identity),
             identity: self.identity.clone(),
             waker: context.waker().clone(),
         });
@@ -118,7 +109,7 @@ impl Lease {
 impl Lease {
     /// For the body of a request.
     pub fn into_cut(mut self) -> Cut {
-        Box::new(move |context| self.wait(context))
+        Box::new(move |context| self.wait(context).is_some())
     }
 }
 

@@ -16,10 +16,14 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::io::copy_bidirectional_with_sizes;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::sleep_until;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::gate::answer::CLIENT_GONE;
 use crate::gate::answer::Record;
 use crate::gate::streams::Lease;
 use crate::telemetry::access::Decision;
@@ -27,6 +31,12 @@ use crate::upstream::Switched;
 
 /// What one direction holds at most; a message may be longer.
 const BUFFER_BYTES: usize = 8 * 1024;
+
+/// How long both ends may take to become one once the answer has been sent.
+const OPENING_MAX: Duration = Duration::from_secs(10);
+
+/// How long the second end may stay when the first has gone.
+const LAST_WORD_MAX: Duration = Duration::from_secs(10);
 
 /// Both ends of a WebSocket, to be joined when the answer has been sent.
 #[derive(Debug)]
@@ -71,23 +81,31 @@ impl Tunnel {
         let Some(Bound { mut record, lease }) = bound else {
             return;
         };
-        let Switched { upgraded, _link } = app;
+        let Switched {
+            upgraded,
+            _link,
+            _share,
+        } = app;
+        let opened = timeout(OPENING_MAX, async { tokio::try_join!(client, upgraded) });
+        let Ok(Ok((client, app))) = opened.await else {
+            // The client was gone before the answer had left.
+            return record.end(CLIENT_GONE);
+        };
         let moved = Moved::default();
         let end = |upgraded, is_client| End {
             io: TokioIo::new(upgraded),
             moved: &moved,
             is_client,
         };
-        let joined = async {
-            let (client, app) = tokio::try_join!(client, upgraded).map_err(io::Error::other)?;
-            let (mut client, mut app) = (end(client, true), end(app, false));
-            copy_bidirectional_with_sizes(&mut client, &mut app, BUFFER_BYTES, BUFFER_BYTES).await
-        };
+        let (mut client, mut app) = (end(client, true), end(app, false));
+        let joined =
+            copy_bidirectional_with_sizes(&mut client, &mut app, BUFFER_BYTES, BUFFER_BYTES);
         let reason = tokio::select! {
             // How a WebSocket ends is its ends' own affair.
             _ = joined => None,
+            () = moved.half_closed() => None,
             () = moved.idle(idle_max) => Some("idle"),
-            () = ended(lease) => Some("session_ended"),
+            reason = ended(lease) => Some(reason),
             () = draining.cancelled() => Some("draining"),
         };
         record.count(moved.to_client.get());
@@ -100,26 +118,20 @@ impl Tunnel {
     }
 }
 
-/// Resolves when the session ends; never for nobody's.
-async fn ended(lease: Option<Lease>) {
+/// Resolves, with the reason, when the caller may not go on; never for nobody.
+async fn ended(lease: Option<Lease>) -> &'static str {
     let Some(mut lease) = lease else {
         return std::future::pending().await;
     };
-    poll_fn(|context| {
-        if lease.wait(context) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
+    poll_fn(|context| lease.wait(context).map_or(Poll::Pending, Poll::Ready)).await
 }
 
-/// When anything last came from either end, and how much went to the client.
+/// When anything last came from either end, how much went to the client, and whether one end is gone.
 #[derive(Debug)]
 struct Moved {
     at: Cell<Instant>,
     to_client: Cell<u64>,
+    one_is_gone: Notify,
 }
 
 impl Default for Moved {
@@ -127,11 +139,18 @@ impl Default for Moved {
         Self {
             at: Cell::new(Instant::now()),
             to_client: Cell::new(0),
+            one_is_gone: Notify::new(),
         }
     }
 }
 
 impl Moved {
+    /// An end that has said its last word waits for the other's, but not for long.
+    async fn half_closed(&self) {
+        self.one_is_gone.notified().await;
+        sleep(LAST_WORD_MAX).await;
+    }
+
     async fn idle(&self, max: Duration) {
         while self.at.get().elapsed() < max {
             sleep_until(self.at.get() + max).await;
@@ -179,6 +198,7 @@ impl AsyncWrite for End<'_> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.moved.one_is_gone.notify_one();
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

@@ -30,6 +30,9 @@ pub enum NoHandshake {
     /// RFC 6455 §4.2.1: 16 bytes as base64, once.
     #[error("A WebSocket needs one Sec-WebSocket-Key: 16 bytes as base64.")]
     Key,
+    /// RFC 6455 §4.1: a list of tokens.
+    #[error("Sec-WebSocket-Protocol holds something that is no list of protocols.")]
+    Protocol,
     /// RFC 6455 §4.4.
     #[error("The one version of WebSocket that is spoken here is 13.")]
     Version,
@@ -64,6 +67,11 @@ impl Handshake {
         let decoded = STANDARD.decode(key).map_err(|_| NoHandshake::Key)?;
         if decoded.len() != 16 {
             return Err(NoHandshake::Key);
+        }
+        let mut protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        // Where it cannot be read, a token in it could not be taken out.
+        if protocols.any(|line| line.to_str().is_err()) {
+            return Err(NoHandshake::Protocol);
         }
         Ok(Some(Self {
             key: key.clone(),
@@ -102,6 +110,12 @@ impl Handshake {
             }
         }
         tokens
+    }
+
+    /// Whether the token came among the protocols: then it is the gateway's, whatever the route says of
+    /// `Authorization`.
+    pub fn brings_token(&self) -> bool {
+        self.brings_token
     }
 
     /// What makes a request to the app the handshake again.
@@ -202,6 +216,10 @@ mod tests {
             (instead("sec-websocket-key", "c2hvcnQ="), NoHandshake::Key),
             (instead("sec-websocket-key", "!"), NoHandshake::Key),
             (with("sec-websocket-key", KEY), NoHandshake::Key),
+            (
+                with("sec-websocket-protocol", "bearer, x, é"),
+                NoHandshake::Protocol,
+            ),
         ] {
             assert_eq!(read(Method::GET, &lines).err(), Some(why), "{lines:?}");
         }

@@ -105,12 +105,13 @@ fn half_missing(there: &Path, missing: &Path) -> String {
     )
 }
 
-/// A key that was made here, and whose certificate was never written: that start was interrupted.
-fn is_leftover(key: &Path) -> bool {
-    fs::read_to_string(key).is_ok_and(|text| text.starts_with(MADE_HERE))
+/// Whether a file was made here. Where the certificate, which is written last, is missing, that start was
+/// interrupted.
+fn is_leftover(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.starts_with(MADE_HERE))
 }
 
-/// Above a key that was made here; PEM allows text before its first boundary (RFC 7468 §2).
+/// Above a key and an authority that were made here; PEM allows text before its first boundary (RFC 7468 §2).
 const MADE_HERE: &str = "Made by portcullis, for development only.\n";
 
 /// What is wrong with certificates and keys that are there.
@@ -147,11 +148,12 @@ fn may_be_made_up(config: &Config, dev: bool) -> bool {
 pub fn make(config: &Config, files: &CertificateFiles) -> anyhow::Result<Made> {
     let names = names(config);
     let (authority, cert, key) = sign(&names).context("cannot make a development certificate")?;
-    let key = format!("{MADE_HERE}{key}");
+    let [authority, key] = [authority, key].map(|text| format!("{MADE_HERE}{text}"));
     let folder = files.cert.parent().unwrap_or_else(|| Path::new("."));
     let authority_file = folder.join("ca.pem");
     if is_leftover(&files.key) {
-        for leftover in [&authority_file, &files.key] {
+        let leftovers = [&authority_file, &files.key].into_iter();
+        for leftover in leftovers.filter(|file| is_leftover(file)) {
             // What cannot be removed is told where it is to be written.
             let _ = fs::remove_file(leftover);
         }

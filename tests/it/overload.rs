@@ -196,6 +196,7 @@ async fn one_address_cannot_take_an_app_from_others_by_slow_uploads() {
         [upstreams.app]
         targets = ["{}"]
         connections = 16
+        timeouts.connect = "200ms"
         [routes.app]
         path = "/app"
         auth = "none"
@@ -220,18 +221,16 @@ async fn one_address_cannot_take_an_app_from_others_by_slow_uploads() {
         refused.expect_problem(503, "upstream_busy");
     }
     // Somebody else still gets through; and whoever has been answered may begin again.
-    let mut other = begin([127, 0, 0, 3]).await;
-    let mut link = app.accept().await;
-    other.send("b").await;
-    link.until(b"\r\n\r\nab").await;
-    let (mut first, mut link) = under_way.remove(0);
-    first.send("b").await;
-    link.until(b"\r\n\r\nab").await;
-    link.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        .await;
-    assert_eq!(first.message().await.status(), 200);
+    let other = (begin([127, 0, 0, 3]).await, app.accept().await);
+    for (mut upload, mut link) in [other, under_way.remove(0)] {
+        upload.send("b").await;
+        link.until(b"\r\n\r\nab").await;
+        link.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .await;
+        assert_eq!(upload.message().await.status(), 200);
+    }
     let _again = begin([127, 0, 0, 2]).await;
-    link.until(b"\r\n\r\na").await;
+    app.accept().await.until(b"\r\n\r\na").await;
 }
 
 /// All of 127.0.0.0/8 is this machine on Linux.

@@ -2,6 +2,7 @@
 
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Caller;
+use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::raw::Raw;
 use crate::harness::upstream::RawUpstream;
@@ -113,6 +114,7 @@ async fn its_line_in_the_log_says_why_it_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_process_ends_takes_its_streams_along() {
     let (gateway, app) = guarded().await;
+    let mut reasons = Vec::new();
     for (user, arguments) in [
         ("alice", ["user", "disable", "alice"].as_slice()),
         ("bob", &["user", "logout", "bob"]),
@@ -123,6 +125,21 @@ async fn what_another_process_ends_takes_its_streams_along() {
         let (client, link) = events(&gateway, &app, "/app", &caller).await;
         portcullis(gateway.folder(), arguments).expect(0);
         assert_broken_off(client, link).await;
+        reasons.push(match user {
+            "dora" => "account_changed",
+            _ => "session_ended",
+        });
+        let ended = eventually("the line of a stream that was ended", async || {
+            let lines = gateway.log_lines().into_iter();
+            let ended: Vec<_> = lines.filter(|line| line["decision"] == "ended").collect();
+            (ended.len() == reasons.len()).then_some(ended)
+        });
+        let ended = ended.await;
+        assert_eq!(
+            ended.last().unwrap()["reason"],
+            *reasons.last().unwrap(),
+            "{user}"
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use http::Request;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -26,6 +27,7 @@ use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::in_time;
 use crate::harness::raw;
+use crate::harness::raw::Raw;
 use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
 
@@ -400,6 +402,111 @@ async fn a_websocket_keeps_its_places_for_as_long_as_it_is_open() {
         (asked.is_ok() && accepted.is_ok()).then_some(())
     })
     .await;
+}
+
+// SECURITY 53
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_take_an_app_from_others_by_websockets() {
+    let app = App::start().await;
+    let lines = routes(&app.url()).replace(
+        "connections = 4",
+        "connections = 16\ntimeouts.connect = '200ms'",
+    );
+    let gateway = Gateway::start(&format!("[gateway]\nthreads = 1\n{lines}"));
+    let mut under_way = Vec::new();
+    for _ in 0..8 {
+        let (opened, accepted) = tokio::join!(open(&gateway, "/open", &[]), app.accept());
+        under_way.push((opened.unwrap(), accepted));
+    }
+    let refused = open(&gateway, "/open", &[]).await;
+    let Err(Error::Http(refused)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.status(), 503);
+    let stream = from_another_address(&gateway).await;
+    let stream = raw::tls_over(stream, &gateway.authority(), b"http/1.1").await;
+    let opening = Box::pin(client_async(handshake("/open", &[]), stream));
+    let (opened, _accepted) = tokio::join!(opening, app.accept());
+    opened.unwrap();
+}
+
+/// As somebody else of 127.0.0.0/8, whose end is a reset.
+async fn from_another_address(gateway: &Gateway) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    socket.set_zero_linger().unwrap();
+    socket.connect(gateway.address()).await.unwrap()
+}
+
+// SECURITY 53
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_gone_before_the_answer_leaves_nothing_behind() {
+    let app = RawUpstream::start().await;
+    let lines = routes(&app.url()).replace("connections = 4", "connections = 1");
+    let gateway = Gateway::start(&format!("[gateway]\nthreads = 1\n{lines}"));
+    let stream = from_another_address(&gateway).await;
+    let mut client = Raw::new(raw::tls_over(stream, &gateway.authority(), b"http/1.1").await);
+    // With a byte behind the handshake nobody looks whether the client is still there.
+    client
+        .send(
+            "GET /open HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nx",
+        )
+        .await;
+    let mut link = app.accept().await;
+    link.head().await;
+    drop(client);
+    link.send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    )
+    .await;
+    link.assert_closed().await;
+    let mut next = gateway.raw().await;
+    next.send("GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    app.accept().await.head().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_does_not_stay_for_long_when_the_other_has_gone() {
+    let (gateway, app) = guarded().await;
+    let alice = gateway.signed_in("alice").await;
+    let bearer = format!("Bearer {}", alice.token());
+    let headers = [("authorization", &*bearer)];
+    let (opened, (_, server)) = tokio::join!(open(&gateway, "/app", &headers), app.accept());
+    let (_silent, answered) = opened.unwrap();
+    drop(server);
+    let line = gateway
+        .log_line(answered["x-request-id"].to_str().unwrap())
+        .await;
+    assert_eq!(line["status"], 101);
+}
+
+// SECURITY 17
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_among_the_protocols_is_never_the_apps() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.app]
+        path = "/app"
+        auth = "none"
+        authorization = "forward"
+        upstream = "{}"
+        "#,
+        app.url()
+    ));
+    let lines = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for lines in [lines, ""] {
+        let request = format!(
+            "GET /app HTTP/1.1\r\nHost: localhost\r\n{lines}Sec-WebSocket-Protocol: bearer, s3cret\r\n\r\n"
+        );
+        gateway.raw().await.ask(request).await;
+        let arrived = format!("{:?}", app.only().headers);
+        assert!(!arrived.contains("s3cret"), "{arrived}");
+    }
 }
 
 // SECURITY 51
