@@ -104,9 +104,7 @@ impl Lease {
         open.waker.clone_from(context.waker());
         open.ended
     }
-}
 
-impl Lease {
     /// For the body of a request.
     pub fn into_cut(mut self) -> Cut {
         Box::new(move |context| self.wait(context).is_some())
