@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -36,6 +37,101 @@ pub enum BodyError {
     Ended,
 }
 
+/// What a client sends. Over HTTP/2 its connection holds it as well, as a [`Leftover`].
+#[derive(Debug)]
+pub enum ClientBody {
+    /// Nobody else's.
+    Own(Incoming),
+    /// To be taken by somebody else where nobody wants it here.
+    Shared(Rc<RefCell<Incoming>>),
+}
+
+impl ClientBody {
+    /// For a request over HTTP/2. There the end of an answer resets a stream whose body is still under
+    /// way, which is legal (RFC 9113 §8.1) and makes some clients, curl 7.88 among them, forget the
+    /// answer: so that what is left of the body is taken first.
+    pub fn shared(body: Incoming) -> (Self, Option<Leftover>) {
+        if body.is_end_stream() {
+            return (Self::Own(body), None);
+        }
+        let body = Rc::new(RefCell::new(body));
+        let leftover = Leftover {
+            body: Rc::clone(&body),
+            bytes_left: LEFTOVER_BYTES_MAX,
+            patience: Patience::new(LEFTOVER_PATIENCE),
+        };
+        (Self::Shared(body), Some(leftover))
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(context),
+            Self::Shared(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Shared(body) => body.borrow().is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Shared(body) => body.borrow().size_hint(),
+        }
+    }
+}
+
+/// How much of a body that nobody wants is taken all the same.
+const LEFTOVER_BYTES_MAX: u64 = 16 << 20;
+
+/// And how long it may let us wait: the answer has been given.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is left of a request's body when its answer has been given.
+#[derive(Debug)]
+pub struct Leftover {
+    body: Rc<RefCell<Incoming>>,
+    bytes_left: u64,
+    patience: Patience,
+}
+
+impl Leftover {
+    /// Whether there is nothing more.
+    pub fn is_over(&self) -> bool {
+        self.body.borrow().is_end_stream()
+    }
+
+    /// Ready when everything was taken, or enough, or it comes too slowly. Nothing is taken from whoever
+    /// still reads.
+    pub fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.bytes_left > 0 && Rc::strong_count(&self.body) == 1 {
+            let polled = Pin::new(&mut *self.body.borrow_mut()).poll_frame(context);
+            let Poll::Ready(frame) = polled else {
+                return self.patience.poll_end(context);
+            };
+            let Some(Ok(frame)) = frame else {
+                break;
+            };
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.patience.earn(bytes);
+            self.bytes_left = self.bytes_left.saturating_sub(bytes as u64);
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Asked for each piece of a body that takes time: whether its sender may not go on. Whoever waits is
 /// woken when that changes.
 pub type Cut = Box<dyn FnMut(&Context<'_>) -> bool>;
@@ -43,7 +139,7 @@ pub type Cut = Box<dyn FnMut(&Context<'_>) -> bool>;
 /// A request's body on its way to an upstream: at most so many bytes, no slower than [`Patience`] lasts,
 /// no trailers (SECURITY 5: a stranger's trailers could spell an identity header).
 pub struct RequestBody {
-    inner: Incoming,
+    inner: ClientBody,
     bytes_left: u64,
     patience: Patience,
     progress: Progress,
@@ -94,7 +190,11 @@ impl RequestBody {
     /// # Errors
     ///
     /// Where it says that it is too large: before anything is read or sent on for it.
-    pub fn new(inner: Incoming, bytes_max: u64, patience_max: Duration) -> Result<Self, BodyError> {
+    pub fn new(
+        inner: ClientBody,
+        bytes_max: u64,
+        patience_max: Duration,
+    ) -> Result<Self, BodyError> {
         if inner.size_hint().lower() > bytes_max {
             return Err(BodyError::TooLarge);
         }

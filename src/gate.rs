@@ -35,10 +35,10 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
-use hyper::body::Incoming;
 
 use crate::authenticate::Authenticator;
 use crate::authenticate::Caller;
+use crate::body::ClientBody;
 use crate::config::Auth;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Record;
@@ -134,7 +134,7 @@ impl Gate {
     pub async fn answer(
         &self,
         connection: Connection,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let attending = pin!(self.attend(connection, request));
         // A panic in deciding is contained below, where its request is known; this is for the rest.
@@ -147,7 +147,7 @@ impl Gate {
     async fn attend(
         &self,
         connection: Connection,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::body::ClientBody;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
@@ -111,8 +112,9 @@ async fn http1_connection(
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
         let tunnel = Rc::clone(&tunnel);
-        move |request| {
+        move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
+            let request = request.map(ClientBody::Own);
             async move {
                 let mut response = gate.answer(connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
@@ -150,11 +152,14 @@ async fn http2_connection(
     let activity = Rc::new(Activity::default());
     let service = service_fn({
         let activity = Rc::clone(&activity);
-        move |request| {
+        move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
+            let (parts, body) = request.into_parts();
+            let (body, leftover) = ClientBody::shared(body);
+            let request = Request::from_parts(parts, body);
             async move {
                 let response = gate.answer(connection, request).await;
-                Ok::<_, Infallible>(response.map(|body| Held::new(body, under_way)))
+                Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
             }
         }
     });

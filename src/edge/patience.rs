@@ -31,6 +31,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::body::Leftover;
 use crate::body::Patience;
 use crate::body::longer_by;
 use crate::edge::core::Witness;
@@ -230,15 +231,20 @@ pub(super) struct Held {
     body: AnswerBody,
     /// Of the piece that the body gave last.
     rest: Bytes,
+    has_ended: bool,
+    /// Of the request, to be taken before the answer ends.
+    leftover: Option<Leftover>,
     under_way: UnderWay,
 }
 
 impl Held {
     /// Keeps the request under way until the body is dropped.
-    pub(super) fn new(body: AnswerBody, under_way: UnderWay) -> Self {
+    pub(super) fn new(body: AnswerBody, leftover: Option<Leftover>, under_way: UnderWay) -> Self {
         Self {
             body,
             rest: Bytes::new(),
+            has_ended: false,
+            leftover,
             under_way,
         }
     }
@@ -267,9 +273,20 @@ impl Body for Held {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.piece(rest))));
         }
-        let polled = Pin::new(&mut this.body).poll_frame(context);
         let waits_for_client = &this.under_way.outflow.waits_for_client;
+        let polled = if this.has_ended {
+            Poll::Ready(None)
+        } else {
+            Pin::new(&mut this.body).poll_frame(context)
+        };
         waits_for_client.set(polled.is_ready());
+        if let (Poll::Ready(None), Some(leftover)) = (&polled, &mut this.leftover) {
+            this.has_ended = true;
+            // It has a patience of its own.
+            waits_for_client.set(false);
+            ready!(leftover.poll_taken(context));
+            this.leftover = None;
+        }
         polled.map_ok(|frame| match frame.into_data() {
             Ok(data) => this.piece(data),
             Err(trailers) => trailers,
@@ -277,7 +294,8 @@ impl Body for Held {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        let nothing_left = self.leftover.as_ref().is_none_or(Leftover::is_over);
+        nothing_left && self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

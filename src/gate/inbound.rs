@@ -13,9 +13,9 @@ use http::Request;
 use http::Version;
 use http::header;
 use http::request::Parts;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::body::ClientBody;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
@@ -31,7 +31,7 @@ use crate::gate::websocket::NoHandshake;
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
-pub struct Inbound<B = Incoming> {
+pub struct Inbound<B = ClientBody> {
     method: Method,
     version: Version,
     path: RequestPath,

@@ -412,3 +412,47 @@ async fn hundreds_of_odd_frames_make_nothing_panic() {
     gateway.anonymous_http2().get("/").await.expect(200);
     assert_eq!(gateway.metric("portcullis_panics_total"), 0.0);
 }
+
+/// With curl, because it is what people use, and because it gives up on a stream that is reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_still_sending_can_read_the_refusal() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [routes.guarded]
+        path = "/guarded"
+        upstream = "{0}"
+        [routes.small]
+        path = "/small"
+        auth = "none"
+        max_body = "1KiB"
+        upstream = "{0}"
+        "#,
+        app.url()
+    ));
+    let large = gateway.folder().path("large");
+    std::fs::write(&large, vec![b'a'; 3 << 20]).unwrap();
+    for (path, expected) in [
+        ("/guarded", r#""code":"unauthenticated""#),
+        ("/small", r#""code":"body_too_large""#),
+        ("/auth/login", r#""code":"body_too_large""#),
+        ("/none", r#""code":"no_route""#),
+    ] {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", "--show-error", "--http2", "--max-time", "20"])
+            .args(["-H", "Expect:", "-H", "Content-Type: application/json"])
+            .arg("--cacert")
+            .arg(gateway.folder().path("certs/ca.pem"))
+            .arg("--data-binary")
+            .arg(format!("@{}", large.display()))
+            .arg(format!(
+                "https://localhost:{}{path}",
+                gateway.address().port()
+            ));
+        let said = tokio::task::block_in_place(|| curl.output()).unwrap();
+        assert!(said.status.success(), "{path}: {said:?}");
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains(expected), "{path}: {said}");
+    }
+    app.assert_untouched();
+}
