@@ -7,6 +7,7 @@
 mod check;
 mod patterns;
 mod reader;
+mod route;
 mod secrets;
 mod values;
 
@@ -14,23 +15,29 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use http::Method;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::ClientId;
-use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
+pub use route::Auth;
+pub use route::Clients;
+pub use route::Cors;
+pub use route::HostPattern;
+pub use route::LimitBy;
+pub use route::PathOddities;
+pub use route::PathPrefix;
+pub use route::Route;
+pub use route::RouteLimit;
+pub use route::Target;
 pub use values::Rate;
 pub use values::fold;
 #[cfg(any(test, fuzzing))]
@@ -438,179 +445,6 @@ pub struct Upstream {
     pub connections: usize,
     /// Where it stands in the file: its target, or the route that names its URL.
     pub position: Position,
-}
-
-/// One path of one of `[routes.NAME]`, with everything it inherits.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The route's name: `aud` of its assertions, the label in logs and metrics.
-    pub name: Arc<str>,
-    /// `host`: empty means any.
-    pub hosts: Vec<HostPattern>,
-    /// `path`: at least one, each `/` or segments without a trailing slash, decoded.
-    pub paths: Vec<PathPrefix>,
-    /// `methods`: `None` means any; GET has brought HEAD.
-    pub methods: Option<Vec<Method>>,
-    /// `upstream`
-    pub target: Target,
-    /// `auth`
-    pub auth: Auth,
-    /// `scopes`: all of them.
-    pub scopes: Scopes,
-    /// `roles`: one of them; empty asks for none.
-    pub roles: Vec<Role>,
-    /// `clients`
-    pub clients: Clients,
-    /// `limits` and `limit`.
-    pub limits: Vec<RouteLimit>,
-    /// `cors`
-    pub cors: Option<Cors>,
-    /// The names of this route's identity headers.
-    pub identity: IdentityHeaders,
-    /// `strip_prefix`: the paths of `[routes.NAME]`, of which the app is not told; none where it is
-    /// false. A sub-path takes away what its route does, never more: otherwise its requests would
-    /// reach the app under names that the route guards.
-    pub stripped: Vec<PathPrefix>,
-    /// `authorization = "forward"`: the header is the app's own.
-    pub forward_authorization: bool,
-    /// `path_allow`
-    pub path_allow: PathOddities,
-    /// `allow_headers`, lower case: no alias of any identity header.
-    pub allow_headers: Vec<HeaderName>,
-    /// `max_body`, in bytes. 10 MiB.
-    pub body_bytes_max: u64,
-    /// Where it stands in the file.
-    pub position: Position,
-}
-
-impl Route {
-    /// The name of the `[routes.NAME]` it belongs to: a sub-path's own name has its path behind it.
-    pub fn family(&self) -> &str {
-        self.name.split(' ').next().unwrap_or_default()
-    }
-}
-
-/// Where a route's requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `"echo"`: answered with the request the app would get; of a body at most 64 KiB.
-    Echo,
-    /// An index into [`Config::upstreams`].
-    Upstream(usize),
-}
-
-/// What a route asks of its callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Credentials are neither read nor judged.
-    None,
-    /// A caller without credential is anonymous; a bad one is still refused.
-    Optional,
-    /// No credential, no entry.
-    Required,
-}
-
-/// Which OAuth clients a route admits without a scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Clients {
-    /// None.
-    #[default]
-    None,
-    /// These.
-    Listed(Vec<ClientId>),
-    /// `"*"`
-    Any,
-}
-
-/// A host that a route answers for; names are lower case, without port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// This very name.
-    Exact(String),
-    /// `*.example.com`, kept as `example.com`: one or more labels before it.
-    Wildcard(String),
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(name) => f.write_str(name),
-            Self::Wildcard(parent) => write!(f, "*.{parent}"),
-        }
-    }
-}
-
-/// A path a route answers for: whole percent-decoded segments; none means `/`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathPrefix(pub Vec<String>);
-
-impl fmt::Display for PathPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("/");
-        }
-        self.0
-            .iter()
-            .try_for_each(|segment| write!(f, "/{segment}"))
-    }
-}
-
-/// Spellings of a path that are refused unless a route allows them (SECURITY 6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PathOddities {
-    /// `encoded_slash`: `%2f`, `%5c` or a backslash.
-    pub encoded_slash: bool,
-    /// `semicolon`: `;`, plain or as `%3b`.
-    pub semicolon: bool,
-    /// `double_slash`: an empty segment.
-    pub double_slash: bool,
-    /// `double_encoding`: a `%25` that is followed by two hexadecimal digits.
-    pub double_encoding: bool,
-    /// `case`: letters in such a case that an app which does not tell case apart would take the path
-    /// for another route's. Only a route's permission; whether a path needs it depends on all routes.
-    pub case: bool,
-}
-
-/// One of a route's limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteLimit {
-    /// How many per time.
-    pub rate: Rate,
-    /// Counted by what.
-    pub by: LimitBy,
-}
-
-/// Counted by what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LimitBy {
-    /// `"user"`: the `sub`; an anonymous caller is counted by address.
-    User,
-    /// `"client"`: the OAuth client; an anonymous caller is counted by address.
-    Client,
-    /// `"address"`: the source, IPv6 by /64.
-    Address,
-    /// `"route"`: everybody together.
-    Route,
-}
-
-impl fmt::Display for LimitBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::User => "user",
-            Self::Client => "client",
-            Self::Address => "address",
-            Self::Route => "route",
-        })
-    }
-}
-
-/// `cors` of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cors {
-    /// `origins`: exact, or `"*"` alone without credentials.
-    pub origins: Vec<String>,
-    /// `credentials`
-    pub credentials: bool,
 }
 
 /// `[log]`
