@@ -160,7 +160,7 @@ pub enum LimitBy {
     User,
     /// `"client"`: the OAuth client; an anonymous caller is counted by address.
     Client,
-    /// `"address"`: the source, IPv6 by /64.
+    /// `"address"`: the source, IPv6 by `limits.ipv6_prefix`.
     Address,
     /// `"route"`: everybody together.
     Route,
