@@ -92,29 +92,31 @@ fn run(
     let command = arguments
         .command
         .unwrap_or_else(|| Command::Serve(serve::Arguments::default()));
-    if let Command::Init(init) = &command {
-        return block_on(async { init::run(init, output, errors) });
-    }
-    let Some(file) = arguments.config.or_else(find_file) else {
-        writeln!(
-            errors,
-            "there is no configuration: neither --config nor PORTCULLIS_CONFIG says where, and \
-             there is none at {}; `portcullis init` writes one",
-            FILES.join(" or ")
-        )?;
-        return Ok(ExitCode::from(2));
-    };
-    match command {
-        Command::Init(init) => block_on(async { init::run(&init, output, errors) }),
-        Command::Check(check) => check::run(&file, &check, output, errors),
-        Command::Explain(explain) => {
+    let file = arguments.config.or_else(find_file);
+    match (command, file) {
+        (Command::Init(init), _) => block_on(async { init::run(&init, output, errors) }),
+        (_, None) => {
+            writeln!(
+                errors,
+                "there is no configuration: neither --config nor PORTCULLIS_CONFIG says where, and \
+                 there is none at {}; `portcullis init` writes one",
+                FILES.join(" or ")
+            )?;
+            Ok(ExitCode::from(2))
+        }
+        (Command::Check(check), Some(file)) => check::run(&file, &check, output, errors),
+        (Command::Explain(explain), Some(file)) => {
             let config = Config::load(&file)?;
             block_on(explain::run(config, explain, output))
         }
-        Command::User(user) => block_on(user::run(&Config::load(&file)?, user, output)),
-        Command::Key(key) => block_on(key::run(&Config::load(&file)?, key, output)),
-        Command::Token(token) => block_on(token::run(&Config::load(&file)?, token, output)),
-        Command::Serve(serve) => serve::run(Config::load(&file)?, &serve, errors),
+        (Command::User(user), Some(file)) => {
+            block_on(user::run(&Config::load(&file)?, user, output))
+        }
+        (Command::Key(key), Some(file)) => block_on(key::run(&Config::load(&file)?, key, output)),
+        (Command::Token(token), Some(file)) => {
+            block_on(token::run(&Config::load(&file)?, token, output))
+        }
+        (Command::Serve(serve), Some(file)) => serve::run(Config::load(&file)?, &serve, errors),
     }
 }
 

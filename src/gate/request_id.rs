@@ -121,6 +121,17 @@ mod tests {
         let id = ids.fresh();
         assert_eq!(id.as_str().len(), 32);
         assert!(is_parent(id.traceparent()));
+        for no_parent in [
+            "-".repeat(55),
+            format!("00-{}-{}-01", "0".repeat(32), "b".repeat(16)),
+            format!("00-{}-{}-01", "A".repeat(32), "b".repeat(16)),
+            format!("01-{}-{}-01", "a".repeat(32), "b".repeat(16)),
+        ] {
+            assert!(
+                !is_parent(&HeaderValue::try_from(&no_parent).unwrap()),
+                "{no_parent}"
+            );
+        }
         assert!(id.traceparent().to_str().unwrap().contains(id.as_str()));
         assert_ne!(id.as_str(), ids.fresh().as_str());
         assert_ne!(id.as_str(), RequestIds::default().fresh().as_str());

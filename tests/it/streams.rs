@@ -1,5 +1,8 @@
 //! What is under way ends with the session of its caller, within a second of it, and nothing else does.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Caller;
 use crate::harness::eventually;
@@ -202,4 +205,45 @@ async fn a_stream_over_http2_is_reset_and_its_connection_goes_on() {
     alices_link.assert_closed().await;
     bobs_link.send("more").await;
     assert_eq!(of_bob.chunk().await.unwrap().unwrap(), "more");
+}
+
+// SECURITY 25
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_takes_the_streams_of_its_tokens_with_it() {
+    let (gateway, app) = guarded().await;
+    let alice = gateway.signed_in("alice").await;
+    let header = alice.token().split('.').next().unwrap();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+    let kid = header["kid"].as_str().unwrap();
+    let (client, link) = events(&gateway, &app, "/app", &alice).await;
+    portcullis(gateway.folder(), &["key", "revoke", "--", kid]).expect(0);
+    assert_broken_off(client, link).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_when_there_are_any_and_other_answers_do_not_pause_for_long() {
+    let app = RawUpstream::start().await;
+    let gateway = Gateway::start(&format!(
+        r#"
+        [upstreams.app]
+        targets = ["{}"]
+        timeouts = {{ idle = "100ms", stream_idle = "1h" }}
+        [routes.app]
+        path = "/app"
+        upstream = "app"
+        "#,
+        app.url()
+    ));
+    let alice = gateway.signed_in("alice").await;
+    let mut silent = events(&gateway, &app, "/app", &alice).await;
+    let paused = alice.request(reqwest::Method::GET, "/app").send();
+    let paused = tokio::spawn(async move { paused.await.unwrap().bytes().await });
+    let mut link = app.accept().await;
+    link.head().await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+        .await;
+    // By the time that this one is given up, the events have paused for longer.
+    assert!(paused.await.unwrap().is_err());
+    assert_alive(&mut silent.0, &mut silent.1).await;
 }

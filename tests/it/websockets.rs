@@ -483,6 +483,23 @@ async fn an_end_does_not_stay_for_long_when_the_other_has_gone() {
     assert_eq!(line["status"], 101);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_on_which_nobody_says_anything_ends() {
+    let app = App::start().await;
+    let lines = routes(&app.url()).replace("connections = 4", "timeouts.stream_idle = '200ms'");
+    let gateway = Gateway::start(&lines);
+    let (opened, (_, server)) = tokio::join!(open(&gateway, "/open", &[]), app.accept());
+    let (client, answered) = opened.unwrap();
+    assert_ended(client, server).await;
+    let line = gateway
+        .log_line(answered["x-request-id"].to_str().unwrap())
+        .await;
+    assert_eq!(
+        (&line["decision"], &line["reason"]),
+        (&json!("ended"), &json!("idle"))
+    );
+}
+
 // SECURITY 17
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_among_the_protocols_is_never_the_apps() {
