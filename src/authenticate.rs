@@ -25,6 +25,7 @@ use crate::token::verify::Invalid;
 use crate::token::verify::Verifier;
 
 pub use told::Told;
+pub use told::percent_encode;
 
 /// Who is calling.
 #[derive(Clone, Debug)]

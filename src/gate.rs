@@ -9,6 +9,7 @@ pub mod cors;
 pub mod door;
 pub mod endpoint;
 mod forward;
+pub mod grpc;
 pub mod headers;
 pub mod host;
 pub mod hsts;
@@ -319,7 +320,11 @@ impl Gate {
     ) -> Response<AnswerBody> {
         let problem = rejection.problem();
         let decision = rejection.decision(&problem);
-        let response = problem.into_response(record.request_id().as_str());
+        let response = if record.is_call() {
+            grpc::refusal(rejection, problem)
+        } else {
+            problem.into_response(record.request_id().as_str())
+        };
         self.conclude(record, decision, response, reader)
     }
 

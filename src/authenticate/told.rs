@@ -74,8 +74,9 @@ fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok()
 }
 
-/// UTF-8 with every byte outside printable ASCII, and `%` itself, as `%XX` (RFC 3986 §2.1).
-fn percent_encode(text: &str) -> String {
+/// UTF-8 with every byte outside printable ASCII, and `%` itself, as `%XX` (RFC 3986 §2.1). It is what
+/// `grpc-message` wants as well.
+pub fn percent_encode(text: &str) -> String {
     use std::fmt::Write as _;
 
     let mut encoded = String::with_capacity(text.len());

@@ -35,6 +35,7 @@ use crate::edge::patience::Patient;
 use crate::edge::patience::Streams;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
+use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
@@ -159,6 +160,8 @@ async fn http2_connection(
             let request = Request::from_parts(parts, body);
             async move {
                 let response = gate.answer(connection, request).await;
+                let ends_at_once = grpc::is_only_trailers(response.headers());
+                let leftover = leftover.filter(|_| !ends_at_once);
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
             }
         }

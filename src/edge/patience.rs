@@ -268,7 +268,8 @@ impl Body for Held {
         let this = &mut *self;
         if !this.rest.is_empty() {
             if let Some(ended) = this.body.cut(context) {
-                return Poll::Ready(Some(Err(ended.into())));
+                this.rest = Bytes::new();
+                return Poll::Ready(Some(ended.map_err(Self::Error::from)));
             }
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.piece(rest))));

@@ -21,6 +21,7 @@ use http_body::SizeHint;
 use crate::authenticate::Identity;
 use crate::body::ResponseBody;
 use crate::clock::Clock;
+use crate::gate::grpc;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
@@ -94,6 +95,7 @@ pub struct Record {
     host: Option<HeaderValue>,
     path: Path,
     version: Version,
+    is_call: bool,
     received_at: Instant,
     /// What was learned.
     pub trail: Trail,
@@ -120,6 +122,7 @@ impl Record {
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
+            is_call: grpc::is_call(inbound.version(), inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
             decision,
@@ -139,6 +142,7 @@ impl Record {
             host: None,
             path: Path::AsSent(unclean.path),
             version: unclean.version,
+            is_call: unclean.is_call,
             received_at: Instant::now(),
             trail: Trail::default(),
             decision,
@@ -150,6 +154,11 @@ impl Record {
     /// The request's id.
     pub fn request_id(&self) -> &RequestId {
         &self.request_id
+    }
+
+    /// Whether it is a call of gRPC, which is refused in words of its own.
+    pub fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// Notes that the answer broke off, or that what it began was ended.
@@ -280,16 +289,22 @@ impl AnswerBody {
         }
     }
 
-    /// Whether the caller may not go on; then it breaks off, and the log says so.
-    pub fn cut(&mut self, context: &Context<'_>) -> Option<SessionEnded> {
+    /// Where the caller may not go on: what it ends with, which is an error or, for a call of gRPC,
+    /// trailers that say so.
+    pub fn cut(&mut self, context: &Context<'_>) -> Option<Result<Frame<Bytes>, SessionEnded>> {
         let reason = self.lease.as_mut()?.wait(context)?;
-        if let Some(record) = &mut self.record {
-            record.end(Decision {
-                verdict: "ended",
-                reason,
-            });
-        }
-        Some(SessionEnded)
+        self.lease = None;
+        self.kind = Kind::Bytes(Bytes::new());
+        let record = self.record.as_mut()?;
+        record.end(Decision {
+            verdict: "ended",
+            reason,
+        });
+        Some(if record.is_call() {
+            Ok(Frame::trailers(grpc::session_ended()))
+        } else {
+            Err(SessionEnded)
+        })
     }
 }
 
@@ -325,10 +340,12 @@ impl Body for AnswerBody {
         };
         // More than one piece: a client that reads slowly may make it last.
         let sent = this.record.as_ref().map_or(0, |record| record.bytes);
-        if (polled.is_pending() || (data > 0 && sent > 0))
+        // An app that breaks off may do so because the caller's own upload has just been ended.
+        let is_broken = matches!(polled, Poll::Ready(Some(Err(_))));
+        if (polled.is_pending() || is_broken || (data > 0 && sent > 0))
             && let Some(ended) = this.cut(context)
         {
-            return Poll::Ready(Some(Err(ended.into())));
+            return Poll::Ready(Some(ended.map_err(Self::Error::from)));
         }
         if let Some(record) = &mut this.record {
             record.count(data as u64);

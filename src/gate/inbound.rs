@@ -16,6 +16,7 @@ use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
+use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
@@ -124,6 +125,7 @@ impl<B> Inbound<B> {
                     method,
                     path: uri.path().to_owned(),
                     version,
+                    is_call: grpc::is_call(version, &headers),
                     source,
                     request_id,
                 };
@@ -260,6 +262,8 @@ pub struct Unclean {
     pub path: String,
     /// The protocol version.
     pub version: Version,
+    /// Whether it is a call of gRPC.
+    pub is_call: bool,
     /// Who is held responsible.
     pub source: Source,
     /// Its id.

@@ -28,6 +28,7 @@ mod first_minute;
 mod flask;
 mod forwarding;
 mod framing;
+mod grpc;
 mod http2;
 mod keys;
 mod layers;

@@ -50,6 +50,15 @@ struct Partial {
     body: Vec<u8>,
 }
 
+/// One frame, as it arrived.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -155,21 +164,47 @@ impl Http2 {
         in_time("what becomes of a stream", outcome).await
     }
 
+    /// Waits for the next frame of a stream, and answers pings meanwhile.
+    pub(crate) async fn frame_of(&mut self, stream: u32) -> Arrived {
+        let waiting = async {
+            loop {
+                let frame = self.frame().await.expect("the connection is still open");
+                match frame.kind {
+                    PING if frame.flags & ACK == 0 => {
+                        self.send(PING, ACK, 0, &frame.payload).await;
+                    }
+                    _ if frame.stream == stream => return frame,
+                    _ => {}
+                }
+            }
+        };
+        in_time("a frame", waiting).await
+    }
+
+    /// The next frame, unless the connection ends before it is whole. Whoever stops waiting loses nothing.
+    async fn frame(&mut self) -> Option<Arrived> {
+        let head = self.raw.peek(9).await?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let (kind, flags) = (head[3], head[4]);
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        self.raw.peek(9 + length).await?;
+        let payload = self.raw.exactly(9 + length).await.split_off(9);
+        Some(Arrived {
+            kind,
+            flags,
+            stream,
+            payload,
+        })
+    }
+
     /// Whoever stops waiting loses nothing.
     async fn read_outcome(&mut self, stream: u32) -> Outcome {
         loop {
-            let Some(head) = self.raw.peek(9).await else {
+            let Some(frame) = self.frame().await else {
                 return Outcome::Closed(None);
             };
-            let length =
-                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let (kind, flags) = (head[3], head[4]);
-            let on = u32::from_be_bytes(head[5..9].try_into().unwrap());
-            if self.raw.peek(9 + length).await.is_none() {
-                return Outcome::Closed(None);
-            }
-            let frame = self.raw.exactly(9 + length).await;
-            let payload = &frame[9..];
+            let (kind, flags, on, payload) =
+                (frame.kind, frame.flags, frame.stream, &*frame.payload);
             let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
             match kind {
                 PING if flags & ACK == 0 => self.send(PING, ACK, 0, payload).await,
