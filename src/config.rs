@@ -430,8 +430,8 @@ impl IdentityHeaders {
 pub struct Upstream {
     /// Its name; for a URL written in a route, that URL.
     pub name: String,
-    /// Host and port to connect to, as in a `Host` header.
-    pub authority: http::uri::Authority,
+    /// `targets`: at least one.
+    pub targets: Vec<UpstreamTarget>,
     /// `timeouts.connect`: 3 s.
     pub connect_timeout: Duration,
     /// `timeouts.response`: until the response's header is there. 60 s.
@@ -443,8 +443,46 @@ pub struct Upstream {
     pub stream_idle_timeout: Duration,
     /// `connections`: how many at once from each core; more requests wait. 256.
     pub connections: usize,
-    /// Where it stands in the file: its target, or the route that names its URL.
+}
+
+/// One of an upstream's `targets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTarget {
+    /// What is spoken with it.
+    pub scheme: UpstreamScheme,
+    /// Host and port to connect to, as in a `Host` header.
+    pub authority: http::uri::Authority,
+    /// Where it stands in the file; for a URL written in a route, the route's `upstream`.
     pub position: Position,
+}
+
+/// What is spoken with a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamScheme {
+    /// `http://`: HTTP/1.1 without TLS.
+    Http,
+}
+
+impl UpstreamScheme {
+    /// The port that a URL without one means.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+        }
+    }
+}
+
+impl UpstreamTarget {
+    /// The host to connect to: a name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        self.authority.host().trim_matches(['[', ']'])
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        let written = self.authority.port_u16();
+        written.unwrap_or_else(|| self.scheme.default_port())
+    }
 }
 
 /// `[log]`

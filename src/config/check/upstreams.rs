@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::config::Position;
 use crate::config::Target;
 use crate::config::Upstream;
+use crate::config::UpstreamScheme;
+use crate::config::UpstreamTarget;
 use crate::config::check::routes;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
@@ -40,7 +41,7 @@ impl Upstreams {
     pub(super) fn target(&mut self, value: Value<'_>) -> Option<Target> {
         let text = value.text()?;
         if !text.known {
-            return Some(self.add(text.written, unknown_authority(), value.position()));
+            return Some(self.add(text.written, target(value)));
         }
         if text.value == "echo" {
             return Some(Target::Echo);
@@ -53,8 +54,7 @@ impl Upstreams {
             return Some(Target::Upstream(index));
         }
         if text.value.contains("://") {
-            let authority = value.parse(authority)?;
-            return Some(self.add(&text.value, authority, value.position()));
+            return Some(self.add(&text.value, target(value)));
         }
         let names = self.0.iter().map(|upstream| upstream.name.as_str());
         let advice = meant(names.chain(["echo"]), &text.value).map_or_else(
@@ -73,16 +73,15 @@ impl Upstreams {
         self.0
     }
 
-    fn add(&mut self, name: &str, authority: Authority, position: Position) -> Target {
+    fn add(&mut self, name: &str, target: UpstreamTarget) -> Target {
         self.0.push(Upstream {
             name: name.to_owned(),
-            authority,
+            targets: vec![target],
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             connections: CONNECTIONS,
-            position,
         });
         Target::Upstream(self.0.len() - 1)
     }
@@ -91,8 +90,8 @@ impl Upstreams {
 fn upstream(name: &str, table: &Table<'_>) -> Upstream {
     table.later(&["balance", "health", "tls"]);
     let targets = table.required("targets", "[\"http://127.0.0.1:5000\"]");
-    let target = targets.and_then(|value| match value.one_or_more().as_slice() {
-        [target] => Some(*target),
+    let only = targets.and_then(|value| match value.one_or_more().as_slice() {
+        [only] => Some(*only),
         [] => {
             value.problem("an upstream needs a target, such as [\"http://127.0.0.1:5000\"]");
             None
@@ -102,7 +101,6 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
             None
         }
     });
-    let authority = target.and_then(|value| value.parse(authority));
     let seconds = Duration::from_secs;
     let connect = Duration::from_millis(10)..=seconds(60);
     let long = Duration::from_millis(100)..=Duration::from_hours(24);
@@ -116,17 +114,33 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
     });
     Upstream {
         name: name.to_owned(),
-        authority: authority.unwrap_or_else(unknown_authority),
+        targets: only.map(target).into_iter().collect(),
         connect_timeout: connect,
         response_timeout: response,
         idle_timeout: idle,
         stream_idle_timeout: stream_idle,
         connections: table.integer("connections", 1..=65_535, CONNECTIONS),
-        position: target.map_or_else(|| table.position(), Value::position),
     }
 }
 
-fn authority(url: &str) -> Result<Authority, Malformed> {
+/// Where a URL leads, and how one speaks there. One that is wrong is never called; nor is one whose
+/// secrets were not looked up.
+fn target(value: Value<'_>) -> UpstreamTarget {
+    let unknown = || {
+        (
+            UpstreamScheme::Http,
+            Authority::from_static("unknown.invalid"),
+        )
+    };
+    let (scheme, authority) = value.parse(origin).unwrap_or_else(unknown);
+    UpstreamTarget {
+        scheme,
+        authority,
+        position: value.position(),
+    }
+}
+
+fn origin(url: &str) -> Result<(UpstreamScheme, Authority), Malformed> {
     const WRONG: Malformed =
         Malformed("it must be http://, host and port alone, such as \"http://127.0.0.1:5000\"");
     if url.starts_with("https://") || url.starts_with("h2c://") {
@@ -136,12 +150,8 @@ fn authority(url: &str) -> Result<Authority, Malformed> {
     }
     let origin = values::origin(url).map_err(|_| WRONG)?;
     let authority = origin.strip_prefix("http://").ok_or(WRONG)?;
-    authority.parse().map_err(|_| WRONG)
-}
-
-/// Stands in for a target that is wrong, and so never called, or not looked up.
-fn unknown_authority() -> Authority {
-    Authority::from_static("unknown.invalid")
+    let authority = authority.parse().map_err(|_| WRONG)?;
+    Ok((UpstreamScheme::Http, authority))
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
