@@ -9,3 +9,4 @@ pub mod core;
 pub mod http;
 mod patience;
 pub mod tls;
+mod tunnels;

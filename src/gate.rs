@@ -66,9 +66,11 @@ use crate::gate::route::Routes;
 use crate::gate::source::Connection;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
+use crate::gate::websocket::NoHandshake;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
+use crate::upstream::UpstreamError;
 
 /// The gate as one core sees it: what is shared is read-only or counts in atomics, the rest is
 /// this core's own.
@@ -166,6 +168,7 @@ impl Gate {
         let mut record = Box::new(Record::of(&self.scribe, &inbound));
         record.trail.hsts = self.hsts.applies_to(&inbound);
         let reader = self.reader(&inbound);
+        let is_extended_connect = inbound.is_extended_connect();
         let mut spent = Spent::default();
         let handled = {
             let handling = pin!(self.handle(inbound, &mut record.trail, &mut spent));
@@ -176,6 +179,13 @@ impl Gate {
             Err(Rejection::Panicked)
         });
         match handled {
+            Ok(response) if is_extended_connect && seems_open(&response) => {
+                let rejection = match record.trail.upstream {
+                    Some(_) => Rejection::Upstream(UpstreamError::Invalid),
+                    None => Rejection::Malformed(NoHandshake::Unserved.into()),
+                };
+                self.refuse(record, &rejection, reader)
+            }
             Ok(response) => self.finish(record, &spent, response, reader),
             Err(rejection) => self.refuse(record, &rejection, reader),
         }
@@ -400,6 +410,12 @@ impl Gate {
             }
         }
     }
+}
+
+/// Whether a client that sent an extended CONNECT would take an answer for a WebSocket (RFC 8441 §4) that
+/// is none: whatever it sent after that would go nowhere.
+fn seems_open(response: &Response<AnswerBody>) -> bool {
+    response.status().is_success() && !response.body().is_tunnel()
 }
 
 fn preflight(methods: &HeaderValue, inbound: &Inbound) -> Response<AnswerBody> {

@@ -33,6 +33,7 @@ use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
 use crate::edge::patience::Streams;
+use crate::edge::tunnels::Tunnels;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::grpc;
@@ -151,15 +152,20 @@ async fn http2_connection(
     config: &CoreConfig,
 ) {
     let activity = Rc::new(Activity::default());
+    let tunnels = Rc::new(Tunnels::new(config));
     let service = service_fn({
-        let activity = Rc::clone(&activity);
+        let (activity, tunnels) = (Rc::clone(&activity), Rc::clone(&tunnels));
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
+            let tunnels = Rc::clone(&tunnels);
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
             async move {
-                let response = gate.answer(connection, request).await;
+                let mut response = gate.answer(connection, request).await;
+                if let Some(begun) = response.body_mut().take_tunnel() {
+                    tunnels.begin(*begun, under_way.lasting());
+                }
                 let ends_at_once = grpc::is_only_trailers(response.headers());
                 let leftover = leftover.filter(|_| !ends_at_once);
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
@@ -178,6 +184,9 @@ async fn http2_connection(
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
         .max_send_buf_size(256 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(4 * STREAM_WINDOW_BYTES)
+        .enable_connect_protocol()
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout)
         .serve_connection(TokioIo::new(stream), service);
@@ -195,7 +204,13 @@ async fn http2_connection(
         }
     };
     note_end(ended, connection.peer.ip());
+    // Their client is gone, and so are they in a moment: until then the connection keeps its place.
+    tunnels.ended().await;
 }
+
+/// What a client may send on one stream before the app takes it: few enough that one that is not read
+/// leaves room in the connection's window for others.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
 fn http1_builder(config: &CoreConfig) -> http1::Builder {
     let limits = &config.connections;

@@ -164,6 +164,18 @@ impl Activity {
     }
 }
 
+impl UnderWay {
+    /// The same request, which goes on elsewhere when its answer has been given: as a WebSocket.
+    pub(super) fn lasting(&self) -> Self {
+        let under_way = &self.activity.under_way;
+        under_way.set(under_way.get() + 1);
+        Self {
+            activity: Rc::clone(&self.activity),
+            outflow: Rc::clone(&self.outflow),
+        }
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let under_way = &self.activity.under_way;

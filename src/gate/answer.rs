@@ -122,7 +122,7 @@ impl Record {
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
-            is_call: grpc::is_call(inbound.version(), inbound.headers()),
+            is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
             decision,
@@ -271,6 +271,11 @@ impl AnswerBody {
             (self.record, self.lease) = (Some(record), lease);
         }
         self
+    }
+
+    /// Whether a tunnel begins behind this answer.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.kind, Kind::Tunnel(_))
     }
 
     /// The tunnel that begins once this answer, which has no body, was sent.

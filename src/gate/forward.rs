@@ -32,7 +32,6 @@ use crate::gate::streams::Lease;
 use crate::gate::strip::SESSION_COOKIE;
 use crate::gate::strip::nominated_by_connection;
 use crate::gate::tunnel::Tunnel;
-use crate::gate::websocket::Handshake;
 use crate::limiter::LimitKey;
 use crate::upstream::Answer;
 use crate::upstream::GoBack;
@@ -74,7 +73,7 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
         let WebSocket { handshake, client } = websocket;
-        Handshake::complete(request.headers_mut());
+        handshake.complete(request.headers_mut());
         let upstream = match permit.target() {
             Target::Echo => return echo(request).await,
             Target::Upstream(index) => self.upstreams.get(*index),
@@ -92,7 +91,7 @@ impl Gate {
             return Err(UpstreamError::Invalid.into());
         }
         strip_response(&mut parts.headers);
-        handshake.complete_answer(&mut parts.headers);
+        handshake.complete_answer(&mut parts);
         let tunnel = Tunnel::new(client, app, upstream.stream_idle_timeout());
         Ok(Response::from_parts(parts, AnswerBody::tunnel(tunnel)))
     }

@@ -7,6 +7,7 @@
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
+use http::Method;
 use http::Response;
 use http::Version;
 use http::header;
@@ -35,11 +36,11 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// Whether a request is a call: `application/grpc`, or that with a message format behind a `+`.
+/// Whether a request is a call: a POST of `application/grpc`, or that with a message format behind a `+`.
 /// `application/grpc-web` is something else, and reads the status of HTTP.
-pub fn is_call(version: Version, headers: &HeaderMap) -> bool {
+pub fn is_call(method: &Method, version: Version, headers: &HeaderMap) -> bool {
     const KIND: &[u8] = b"application/grpc";
-    if version != Version::HTTP_2 {
+    if version != Version::HTTP_2 || method != Method::POST {
         return false;
     }
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -119,7 +120,7 @@ mod tests {
         let is = |version, kind| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            is_call(version, &headers)
+            is_call(&Method::POST, version, &headers)
         };
         for kind in [
             "application/grpc",
@@ -140,6 +141,13 @@ mod tests {
         ] {
             assert!(!is(Version::HTTP_2, kind), "{kind}");
         }
-        assert!(!is_call(Version::HTTP_2, &HeaderMap::new()));
+        assert!(!is_call(&Method::POST, Version::HTTP_2, &HeaderMap::new()));
+        // To a CONNECT a status of 200 would mean something else.
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
+        assert!(!is_call(&Method::CONNECT, Version::HTTP_2, &headers));
     }
 }

@@ -27,6 +27,7 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
+use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
 
@@ -122,10 +123,10 @@ impl<B> Inbound<B> {
             Ok(checked) => checked,
             Err(malformed) => {
                 let unclean = Unclean {
+                    is_call: grpc::is_call(&method, version, &headers),
                     method,
                     path: uri.path().to_owned(),
                     version,
-                    is_call: grpc::is_call(version, &headers),
                     source,
                     request_id,
                 };
@@ -227,6 +228,12 @@ impl<B> Inbound<B> {
         self.scheme
     }
 
+    /// Whether it came as an extended CONNECT (RFC 8441), to which a success means that a WebSocket is open.
+    pub fn is_extended_connect(&self) -> bool {
+        let websocket = self.websocket.as_ref();
+        websocket.is_some_and(|websocket| websocket.handshake.is_extended_connect())
+    }
+
     /// Takes the handshake out, where there is one.
     pub fn take_websocket(&mut self) -> Option<WebSocket> {
         self.websocket.take()
@@ -278,7 +285,8 @@ fn check(
         return Err(Malformed::TooManyHeaders);
     }
     check_transfer_encoding(&parts.headers)?;
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+    let is_extended_connect = websocket::is_extended_connect(parts);
+    if !is_extended_connect && matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Malformed::Method);
     }
     let host = host(parts)?;
@@ -292,6 +300,10 @@ fn check(
     }
     let path = RequestPath::check(target)?;
     let mut handshake = Handshake::read(parts)?;
+    if is_extended_connect {
+        // To routes and to the app it is what it would be over HTTP/1.1.
+        parts.method = Method::GET;
+    }
     let brought = handshake
         .as_mut()
         .map(|it| it.take_token(&mut parts.headers));

@@ -139,9 +139,9 @@ fn of_malformed(malformed: Malformed) -> Problem {
         | Malformed::TargetTooLong
         | Malformed::TooManyHeaders
         | Malformed::TwoCredentials
-        | Malformed::NoHandshake(NoHandshake::Request | NoHandshake::Key | NoHandshake::Protocol) => {
-            problem
-        }
+        | Malformed::NoHandshake(
+            NoHandshake::Request | NoHandshake::Key | NoHandshake::Protocol | NoHandshake::Unserved,
+        ) => problem,
     }
 }
 

@@ -1,24 +1,29 @@
-//! The opening handshake of a WebSocket (RFC 6455 §4), judged on both sides.
+//! The opening handshake of a WebSocket, judged on both sides: an upgrade of HTTP/1.1 (RFC 6455 §4), or
+//! the extended CONNECT of HTTP/2 (RFC 8441), which to the app is an upgrade all the same.
 //!
 //! Until both have said yes a request is a request and an answer is an answer: a tunnel that were
 //! opened on less would carry whatever the two ends make of the bytes, past every check.
 
 use aws_lc_rs::digest;
+use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
+use http::Version;
 use http::header;
 use http::request;
 use http::response;
+use hyper::ext::Protocol;
 
 /// A request that is a handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     key: HeaderValue,
     brings_token: bool,
+    is_extended_connect: bool,
 }
 
 /// Why a request that asks for a WebSocket gets none.
@@ -36,6 +41,9 @@ pub enum NoHandshake {
     /// RFC 6455 §4.4.
     #[error("The one version of WebSocket that is spoken here is 13.")]
     Version,
+    /// To an extended CONNECT a success would mean that there is one.
+    #[error("Nothing that is asked for here speaks WebSocket.")]
+    Unserved,
 }
 
 impl Handshake {
@@ -45,6 +53,9 @@ impl Handshake {
     ///
     /// Where it asks for one and may not have it.
     pub fn read(parts: &request::Parts) -> Result<Option<Self>, NoHandshake> {
+        if is_extended_connect(parts) {
+            return Self::read_extended(&parts.headers).map(Some);
+        }
         let headers = &parts.headers;
         let Some(upgrade) = headers.get(header::UPGRADE) else {
             return Ok(None);
@@ -59,24 +70,32 @@ impl Handshake {
         if parts.method != Method::GET || has_body || !asks_to_upgrade(headers) {
             return Err(NoHandshake::Request);
         }
-        let version = only(headers, &header::SEC_WEBSOCKET_VERSION);
-        if version.is_none_or(|version| version != "13") {
-            return Err(NoHandshake::Version);
-        }
+        check_version(headers)?;
         let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(NoHandshake::Key)?;
         let decoded = STANDARD.decode(key).map_err(|_| NoHandshake::Key)?;
         if decoded.len() != 16 {
             return Err(NoHandshake::Key);
         }
-        let mut protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-        // Where it cannot be read, a token in it could not be taken out.
-        if protocols.any(|line| line.to_str().is_err()) {
-            return Err(NoHandshake::Protocol);
-        }
+        check_protocols(headers)?;
         Ok(Some(Self {
             key: key.clone(),
             brings_token: false,
+            is_extended_connect: false,
         }))
+    }
+
+    /// RFC 8441 §5: as over HTTP/1.1, without `Connection`, `Upgrade` and the key, which is the gateway's own.
+    fn read_extended(headers: &HeaderMap) -> Result<Self, NoHandshake> {
+        check_version(headers)?;
+        check_protocols(headers)?;
+        let mut key = [0; 16];
+        rand::fill(&mut key).map_err(|_| NoHandshake::Key)?;
+        let key = HeaderValue::try_from(STANDARD.encode(key));
+        Ok(Self {
+            key: key.map_err(|_| NoHandshake::Key)?,
+            brings_token: false,
+            is_extended_connect: true,
+        })
     }
 
     /// Takes `bearer, <token>` out of `Sec-WebSocket-Protocol`: the one header that a browser lets a
@@ -118,10 +137,18 @@ impl Handshake {
         self.brings_token
     }
 
+    /// Whether it came as an extended CONNECT.
+    pub fn is_extended_connect(&self) -> bool {
+        self.is_extended_connect
+    }
+
     /// What makes a request to the app the handshake again.
-    pub fn complete(headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    pub fn complete(&self, headers: &mut HeaderMap) {
+        say_upgrade(headers);
+        headers.insert(header::SEC_WEBSOCKET_KEY, self.key.clone());
+        if self.is_extended_connect {
+            headers.remove(header::CONTENT_LENGTH);
+        }
     }
 
     /// Whether the app has understood (RFC 6455 §4.2.2): it has if it could make the accept key.
@@ -136,8 +163,14 @@ impl Handshake {
 
     /// What makes the app's answer the client's again. A browser that named protocols fails where
     /// none is chosen, so that `bearer` is what is chosen where it was the only one.
-    pub fn complete_answer(&self, headers: &mut HeaderMap) {
-        Self::complete(headers);
+    pub fn complete_answer(&self, parts: &mut response::Parts) {
+        let headers = &mut parts.headers;
+        if self.is_extended_connect {
+            parts.status = StatusCode::OK;
+            headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        } else {
+            say_upgrade(headers);
+        }
         if self.brings_token {
             let chosen = headers.entry(header::SEC_WEBSOCKET_PROTOCOL);
             chosen.or_insert(HeaderValue::from_static(BEARER));
@@ -146,6 +179,35 @@ impl Handshake {
 }
 
 const BEARER: &str = "bearer";
+
+/// RFC 8441 §4: a CONNECT that says for which protocol. Every other CONNECT is for proxies of another kind.
+pub(super) fn is_extended_connect(parts: &request::Parts) -> bool {
+    let protocol = parts.extensions.get::<Protocol>();
+    parts.method == Method::CONNECT
+        && parts.version == Version::HTTP_2
+        && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+fn say_upgrade(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), NoHandshake> {
+    match only(headers, &header::SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "13" => Ok(()),
+        _ => Err(NoHandshake::Version),
+    }
+}
+
+/// Where a line cannot be read, a token in it could not be taken out.
+fn check_protocols(headers: &HeaderMap) -> Result<(), NoHandshake> {
+    let mut protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    if protocols.any(|line| line.to_str().is_err()) {
+        return Err(NoHandshake::Protocol);
+    }
+    Ok(())
+}
 
 /// `Connection` is a list (RFC 9110 §7.6.1), and browsers do send `keep-alive, Upgrade`.
 fn asks_to_upgrade(headers: &HeaderMap) -> bool {

@@ -49,3 +49,4 @@ mod tls;
 mod tokens;
 mod transport;
 mod websockets;
+mod websockets_http2;

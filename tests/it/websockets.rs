@@ -32,22 +32,22 @@ use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
 
 /// An app that speaks WebSocket: it chooses the protocol `chat` where it is offered.
-struct App(TcpListener);
+pub(crate) struct App(TcpListener);
 
 type Client = WebSocketStream<TlsStream<TcpStream>>;
-type Server = WebSocketStream<TcpStream>;
+pub(crate) type Server = WebSocketStream<TcpStream>;
 
 impl App {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.0.local_addr().unwrap())
     }
 
     /// Accepts the next handshake: what was said in it, and the open end.
-    async fn accept(&self) -> (HeaderMap, Server) {
+    pub(crate) async fn accept(&self) -> (HeaderMap, Server) {
         let (stream, _) = in_time("a connection", self.0.accept()).await.unwrap();
         let mut said = HeaderMap::new();
         #[expect(clippy::result_large_err, reason = "the library's own type")]
@@ -67,7 +67,7 @@ impl App {
     }
 }
 
-fn routes(url: &str) -> String {
+pub(crate) fn routes(url: &str) -> String {
     format!(
         r#"
         [upstreams.app]
