@@ -25,9 +25,9 @@ use rustix::process::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use crate::certificates;
 use crate::config::Config;
 use crate::config::Problems;
-use crate::edge::tls;
 use crate::keys;
 
 /// Where the file is looked for when nobody says.
@@ -69,7 +69,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    tls::install_provider();
+    certificates::install_provider();
     keys::install_provider();
     let arguments = Arguments::parse();
     let (mut output, mut errors) = (io::stdout(), io::stderr());

@@ -22,6 +22,7 @@ pub mod intake;
 
 // What they stand on.
 pub mod authenticate;
+pub mod certificates;
 pub mod keys;
 pub mod limiter;
 pub mod password;

@@ -19,7 +19,14 @@ const LAYERS: [&[&str]; 15] = [
     &["revocations", "token"],
     &["keys"],
     &["store"],
-    &["limiter", "password", "vault", "body", "disk"],
+    &[
+        "limiter",
+        "password",
+        "vault",
+        "body",
+        "disk",
+        "certificates",
+    ],
     &["config"],
     &["domain"],
 ];
@@ -28,7 +35,7 @@ const LAYERS: [&[&str]; 15] = [
 const EVERYWHERE: [&str; 3] = ["clock", "problem", "telemetry"];
 
 /// A big library lives behind one door.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("anyhow", &["cli", "startup"]),
     ("argon2", &["password"]),
     (
@@ -37,15 +44,18 @@ const DOORS: [(&str, &[&str]); 15] = [
     ),
     ("clap", &["cli"]),
     ("governor", &["limiter"]),
+    ("h2", &["upstream/http2"]),
     ("jsonwebtoken", &["keys", "token"]),
     ("prometheus_client", &["telemetry"]),
     ("rcgen", &["startup/certificate"]),
-    ("rustls", &["edge/tls"]),
+    ("rustls", &["certificates", "edge/tls", "upstream/tls"]),
+    ("rustls_native_certs", &["upstream/tls"]),
     ("sqlx", &["store"]),
-    ("tokio_rustls", &["edge/tls"]),
+    ("tokio_rustls", &["edge/tls", "upstream/tls"]),
     ("toml", &["config"]),
     ("tower", &["endpoints", "gate/door"]),
-    ("webpki", &["edge/tls"]),
+    ("webpki", &["certificates", "edge/tls"]),
+    ("webpki_roots", &["upstream/tls"]),
     ("zxcvbn", &["password"]),
 ];
 
