@@ -44,6 +44,8 @@ pub enum ClientBody {
     Own(Incoming),
     /// To be taken by somebody else where nobody wants it here.
     Shared(Rc<RefCell<Incoming>>),
+    /// Nothing.
+    Empty,
 }
 
 impl ClientBody {
@@ -75,6 +77,7 @@ impl Body for ClientBody {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(context),
             Self::Shared(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(context),
+            Self::Empty => Poll::Ready(None),
         }
     }
 
@@ -82,6 +85,7 @@ impl Body for ClientBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Shared(body) => body.borrow().is_end_stream(),
+            Self::Empty => true,
         }
     }
 
@@ -89,6 +93,7 @@ impl Body for ClientBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Shared(body) => body.borrow().size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }
@@ -198,9 +203,18 @@ impl RequestBody {
         if inner.size_hint().lower() > bytes_max {
             return Err(BodyError::TooLarge);
         }
-        Ok(Self {
+        Ok(Self::of(inner, bytes_max, patience_max))
+    }
+
+    /// Of no bytes.
+    pub fn empty() -> Self {
+        Self::of(ClientBody::Empty, 0, Duration::ZERO)
+    }
+
+    fn of(inner: ClientBody, bytes_left: u64, patience_max: Duration) -> Self {
+        Self {
             inner,
-            bytes_left: bytes_max,
+            bytes_left,
             patience: Patience::new(patience_max),
             progress: Progress(Rc::new(State {
                 error: Cell::new(None),
@@ -210,7 +224,7 @@ impl RequestBody {
             cut: None,
             place: None,
             has_begun: false,
-        })
+        }
     }
 
     /// Breaks off where its sender may not go on. Nothing is made for a request without a body.

@@ -432,6 +432,8 @@ pub struct Upstream {
     pub name: String,
     /// `targets`: at least one.
     pub targets: Vec<UpstreamTarget>,
+    /// `tls`, where a target is https.
+    pub tls: Option<UpstreamTls>,
     /// `timeouts.connect`: 3 s.
     pub connect_timeout: Duration,
     /// `timeouts.response`: until the response's header is there. 60 s.
@@ -461,13 +463,59 @@ pub struct UpstreamTarget {
 pub enum UpstreamScheme {
     /// `http://`: HTTP/1.1 without TLS.
     Http,
+    /// `https://`: HTTP/2 or HTTP/1.1, whichever the target chooses (ALPN).
+    Https,
+    /// `h2c://`: HTTP/2 without TLS, known beforehand (RFC 9113 §3.3).
+    H2c,
+}
+
+/// `tls` of an upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// `ca`: whose certificates are believed.
+    pub trust: UpstreamTrust,
+    /// `server_name`: the name that the certificate is for; the target's host when left out.
+    pub server_name: Option<String>,
+    /// `cert` and `key`: what the gateway shows where it is asked who it is.
+    pub client: Option<CertificateFiles>,
+    /// Where it stands in the file.
+    pub position: Position,
+}
+
+impl UpstreamTls {
+    /// Where nothing is said.
+    fn unsaid(position: Position) -> Self {
+        Self {
+            trust: UpstreamTrust::System,
+            server_name: None,
+            client: None,
+            position,
+        }
+    }
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTrust {
+    /// `"system"`: whom the machine trusts.
+    System,
+    /// The authorities of a PEM file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Where it stands.
+        position: Position,
+    },
+    /// `insecure_skip_verify`: everybody's.
+    Nobody,
 }
 
 impl UpstreamScheme {
     /// The port that a URL without one means.
     pub fn default_port(self) -> u16 {
         match self {
-            Self::Http => 80,
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
         }
     }
 }

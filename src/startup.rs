@@ -6,6 +6,7 @@ mod assemble;
 pub mod certificate;
 pub mod store_key;
 pub mod stored;
+pub mod upstream_tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -113,6 +114,7 @@ impl Gateway {
         // The ports first: where another gateway has them, its files and its store are its own.
         let (listeners, admin) = listen_on_all(&config)?;
         let missing = certificate::missing(&config, options.dev, clock.now())?;
+        let upstream_tls = upstream_tls::load(&config, clock.now())?;
 
         let Stored {
             store,
@@ -160,6 +162,7 @@ impl Gateway {
             keys,
             revocations,
             store: store.clone(),
+            upstream_tls,
         };
 
         Ok(Self {
@@ -307,6 +310,7 @@ pub async fn gate_of(
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         revocations: Arc::new(Revocations::default()),
         store,
+        upstream_tls: Vec::new(),
     };
     Ok(assembly.gates(Handle::current()).gate())
 }

@@ -6,8 +6,10 @@
 //! its response was read to the end (SECURITY 54).
 
 mod connection;
+mod http2;
 mod shares;
 mod target;
+pub mod tls;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -36,6 +38,7 @@ use crate::upstream::connection::Exchanged;
 pub use crate::upstream::shares::Share;
 use crate::upstream::shares::Shares;
 use crate::upstream::target::Target;
+use crate::upstream::tls::Tls;
 
 /// Which side failed, and how: 502, 503 and 504 tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,9 +108,10 @@ pub struct GoBack {
 
 impl Upstream {
     /// An upstream without connections.
-    pub fn new(config: Arc<config::Upstream>) -> Self {
+    pub fn new(config: Arc<config::Upstream>, tls: Option<&Tls>) -> Self {
+        let tls = tls.map(Tls::of_core);
         let targets = config.targets.iter();
-        let targets = targets.map(|target| Rc::new(Target::new(&config, target)));
+        let targets = targets.map(|target| Rc::new(Target::new(&config, target, tls.clone())));
         Self {
             inner: Rc::new(Inner {
                 targets: targets.collect(),
@@ -185,7 +189,7 @@ impl Upstream {
             None => (self.slot().await?, None),
         };
         let target = self.choose()?;
-        let mut connection = target.connect().await?;
+        let mut connection = target.connect_http1().await?;
         let patience = self.inner.config.response_timeout;
         let Exchanged::Answered(response) = connection.exchange(request, patience).await? else {
             return Err(UpstreamError::Invalid);

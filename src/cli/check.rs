@@ -23,6 +23,7 @@ use crate::config::Secrets;
 use crate::config::StoreKey;
 use crate::startup::certificate;
 use crate::startup::store_key;
+use crate::startup::upstream_tls;
 
 /// The arguments.
 #[derive(Debug, Default, clap::Args)]
@@ -190,10 +191,12 @@ impl Row {
     }
 }
 
-/// What is wrong with the certificates and the store's key. One that is not there is no problem of
+/// What is wrong with the certificates, what is needed for TLS to upstreams, and the store's key. One that is not there is no problem of
 /// the file: the first start makes it, or says why it may not.
 fn unusable_files(config: &Config) -> Vec<Problem> {
-    let mut problems = certificate::unusable(config, Clock::default().now());
+    let now = Clock::default().now();
+    let mut problems = certificate::unusable(config, now);
+    problems.extend(upstream_tls::unusable(config, now));
     let there = match &config.store.key {
         StoreKey::File(path) => path.exists(),
         StoreKey::Value(_) => true,

@@ -42,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 use crate::upstream::Upstream;
+use crate::upstream::tls::Tls;
 use crate::vault::Vault;
 
 /// Everything that all cores share.
@@ -56,6 +57,8 @@ pub(super) struct Assembly {
     pub(super) revocations: Arc<Revocations>,
     pub(super) store: Store,
     pub(super) hasher: Hasher,
+    /// By index of the configuration; none where nothing is sent.
+    pub(super) upstream_tls: Vec<Option<Tls>>,
 }
 
 /// Makes the gate of a core, on that core. Cheap to clone.
@@ -74,6 +77,7 @@ pub(super) struct Gates {
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
     upstreams: Vec<Arc<config::Upstream>>,
+    upstream_tls: Vec<Option<Tls>>,
     door: Door,
 }
 
@@ -118,6 +122,7 @@ impl Assembly {
             }),
             hsts: Hsts::new(config),
             upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
+            upstream_tls: self.upstream_tls,
             limits,
             quotas,
             routes: Arc::new(routes),
@@ -135,6 +140,16 @@ impl Gates {
     /// All quotas, to be swept now and then.
     pub(super) fn quotas(&self) -> Vec<Quota> {
         self.quotas.clone()
+    }
+
+    /// The upstreams of the calling core.
+    fn upstreams(&self) -> Vec<Upstream> {
+        let upstreams = self.upstreams.iter().enumerate();
+        let upstreams = upstreams.map(|(index, upstream)| {
+            let tls = self.upstream_tls.get(index).and_then(Option::as_ref);
+            Upstream::new(Arc::clone(upstream), tls)
+        });
+        upstreams.collect()
     }
 
     /// The gate of the calling core.
@@ -155,7 +170,7 @@ impl Gates {
                 Arc::clone(&self.keys),
                 self.clock.clone(),
             ),
-            upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
+            upstreams: self.upstreams(),
             door: self.door.clone(),
             body_timeout: config.connections.body_timeout,
             streams: Rc::new(Streams::new(self.judge.clone())),

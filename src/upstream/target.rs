@@ -14,6 +14,8 @@ use crate::config;
 use crate::config::UpstreamTarget;
 use crate::upstream::UpstreamError;
 use crate::upstream::connection::Connection;
+use crate::upstream::http2::Sessions;
+use crate::upstream::tls::Tls;
 
 /// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
 /// Apache 5 s), because a request that meets a connection just being closed is lost.
@@ -24,7 +26,9 @@ const IDLE_MAX: Duration = Duration::from_secs(4);
 pub(super) struct Target {
     upstream: Arc<config::Upstream>,
     config: UpstreamTarget,
+    tls: Option<Tls>,
     idle: RefCell<VecDeque<Idle>>,
+    sessions: Sessions,
     reachable: Cell<bool>,
 }
 
@@ -36,17 +40,26 @@ struct Idle {
 
 impl Target {
     /// Without connections.
-    pub(super) fn new(upstream: &Arc<config::Upstream>, config: &UpstreamTarget) -> Self {
+    pub(super) fn new(
+        upstream: &Arc<config::Upstream>,
+        config: &UpstreamTarget,
+        tls: Option<Tls>,
+    ) -> Self {
         Self {
             upstream: Arc::clone(upstream),
             config: config.clone(),
+            tls,
             idle: RefCell::default(),
+            sessions: Sessions::default(),
             reachable: Cell::new(true),
         }
     }
 
     /// The connection that was used last: its buffers are warm, and the others may grow old.
     pub(super) fn take_idle(&self) -> Option<Connection> {
+        if let Some(stream) = self.sessions.stream() {
+            return Some(Connection::Http2(stream));
+        }
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
             if connection.is_ready() && since.elapsed() < IDLE_MAX {
@@ -58,6 +71,9 @@ impl Target {
 
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, connection: Connection) {
+        if connection.is_shared() {
+            return;
+        }
         self.idle.borrow_mut().push_back(Idle {
             connection,
             since: Instant::now(),
@@ -69,11 +85,21 @@ impl Target {
         self.idle
             .borrow_mut()
             .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.connection.is_closed());
+        self.sessions.sweep();
     }
 
-    /// A new connection.
+    /// A new connection, or a place on one that was opened meanwhile.
     pub(super) async fn connect(&self) -> Result<Connection, UpstreamError> {
-        let opening = Connection::open(&self.config, &self.upstream.name);
+        let (tls, name) = (self.tls.as_ref(), &self.upstream.name);
+        let opening = Connection::open(&self.config, tls, &self.sessions, name);
+        let opened = timeout(self.upstream.connect_timeout, opening).await;
+        self.note_reached(opened.unwrap_or_else(|late| Err(late.into())))
+    }
+
+    /// A new connection that speaks HTTP/1.1, for what HTTP/2 does not carry.
+    pub(super) async fn connect_http1(&self) -> Result<Connection, UpstreamError> {
+        let (tls, name) = (self.tls.as_ref(), &self.upstream.name);
+        let opening = Connection::open_http1(&self.config, tls, name);
         let opened = timeout(self.upstream.connect_timeout, opening).await;
         self.note_reached(opened.unwrap_or_else(|late| Err(late.into())))
     }

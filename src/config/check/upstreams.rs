@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::config::CertificateFiles;
 use crate::config::Target;
 use crate::config::Upstream;
 use crate::config::UpstreamScheme;
 use crate::config::UpstreamTarget;
+use crate::config::UpstreamTls;
+use crate::config::UpstreamTrust;
 use crate::config::check::routes;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
@@ -76,6 +79,7 @@ impl Upstreams {
     fn add(&mut self, name: &str, target: UpstreamTarget) -> Target {
         self.0.push(Upstream {
             name: name.to_owned(),
+            tls: speaks_tls(&target).then_some(UpstreamTls::unsaid(target.position)),
             targets: vec![target],
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
@@ -88,7 +92,7 @@ impl Upstreams {
 }
 
 fn upstream(name: &str, table: &Table<'_>) -> Upstream {
-    table.later(&["balance", "health", "tls"]);
+    table.later(&["balance", "health"]);
     let targets = table.required("targets", "[\"http://127.0.0.1:5000\"]");
     let only = targets.and_then(|value| match value.one_or_more().as_slice() {
         [only] => Some(*only),
@@ -101,6 +105,8 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
             None
         }
     });
+    let targets: Vec<_> = only.map(target).into_iter().collect();
+    let tls = tls(table, &targets);
     let seconds = Duration::from_secs;
     let connect = Duration::from_millis(10)..=seconds(60);
     let long = Duration::from_millis(100)..=Duration::from_hours(24);
@@ -114,7 +120,8 @@ fn upstream(name: &str, table: &Table<'_>) -> Upstream {
     });
     Upstream {
         name: name.to_owned(),
-        targets: only.map(target).into_iter().collect(),
+        targets,
+        tls,
         connect_timeout: connect,
         response_timeout: response,
         idle_timeout: idle,
@@ -141,17 +148,109 @@ fn target(value: Value<'_>) -> UpstreamTarget {
 }
 
 fn origin(url: &str) -> Result<(UpstreamScheme, Authority), Malformed> {
-    const WRONG: Malformed =
-        Malformed("it must be http://, host and port alone, such as \"http://127.0.0.1:5000\"");
-    if url.starts_with("https://") || url.starts_with("h2c://") {
-        return Err(Malformed(
-            "this version does not have https and h2c upstreams; write http://",
-        ));
-    }
-    let origin = values::origin(url).map_err(|_| WRONG)?;
+    const WRONG: Malformed = Malformed(
+        "it must be http://, https:// or h2c://, host and port alone, such as \"http://127.0.0.1:5000\"",
+    );
+    let (scheme, rest) = SCHEMES
+        .into_iter()
+        .find_map(|(scheme, start)| Some((scheme, url.strip_prefix(start)?)))
+        .ok_or(WRONG)?;
+    let origin = values::origin(&format!("http://{rest}")).map_err(|_| WRONG)?;
     let authority = origin.strip_prefix("http://").ok_or(WRONG)?;
-    let authority = authority.parse().map_err(|_| WRONG)?;
-    Ok((UpstreamScheme::Http, authority))
+    let authority: Authority = authority.parse().map_err(|_| WRONG)?;
+    // Of https it is another port that need not be said, and 80 one that must.
+    if scheme == UpstreamScheme::Https && rest.ends_with(":80") {
+        let authority = format!("{authority}:80").parse().map_err(|_| WRONG)?;
+        return Ok((scheme, authority));
+    }
+    Ok((scheme, authority))
+}
+
+const SCHEMES: [(UpstreamScheme, &str); 3] = [
+    (UpstreamScheme::Http, "http://"),
+    (UpstreamScheme::Https, "https://"),
+    (UpstreamScheme::H2c, "h2c://"),
+];
+
+fn speaks_tls(target: &UpstreamTarget) -> bool {
+    target.scheme == UpstreamScheme::Https
+}
+
+/// What `tls` says, or what is meant where a target speaks TLS and nothing is said.
+fn tls(table: &Table<'_>, targets: &[UpstreamTarget]) -> Option<UpstreamTls> {
+    let Some(value) = table.get("tls") else {
+        let is_needed = targets.iter().any(speaks_tls);
+        return is_needed.then_some(UpstreamTls::unsaid(table.position()));
+    };
+    if !targets.iter().all(speaks_tls) {
+        value.problem("it is for targets that begin with https://, and one of these does not");
+    }
+    value.table(|table| tls_table(value, table))
+}
+
+fn tls_table(value: Value<'_>, table: &Table<'_>) -> UpstreamTls {
+    let ca = table.get("ca");
+    let file = ca.filter(|ca| ca.written() != Some("system"));
+    let file = file.and_then(|ca| {
+        let path = ca.path()?;
+        let position = ca.position();
+        Some(UpstreamTrust::File { path, position })
+    });
+    let mut trust = file.unwrap_or(UpstreamTrust::System);
+    if table.boolean("insecure_skip_verify", false) {
+        if let Some(ca) = ca {
+            ca.problem("with insecure_skip_verify nobody is asked; leave one of them out");
+        }
+        value.warning(
+            "insecure_skip_verify: whoever can come between the gateway and the app reads and \
+             changes everything, and is believed; bring the app's authority with ca = \"file.pem\"",
+        );
+        trust = UpstreamTrust::Nobody;
+    }
+    let (cert, key) = (table.get("cert"), table.get("key"));
+    let client = match (cert, key) {
+        (Some(cert), Some(key)) => cert.path().zip(key.path()).map(|(path, key)| {
+            let position = cert.position();
+            let cert = path;
+            CertificateFiles {
+                cert,
+                key,
+                position,
+            }
+        }),
+        (Some(alone), None) => {
+            alone.problem("a certificate needs its key; write key = \"app-client.key\"");
+            None
+        }
+        (None, Some(alone)) => {
+            alone.problem("a key is for a certificate; write cert = \"app-client.pem\"");
+            None
+        }
+        (None, None) => None,
+    };
+    UpstreamTls {
+        trust,
+        server_name: table
+            .get("server_name")
+            .and_then(|value| value.parse(server_name)),
+        client,
+        position: value.position(),
+    }
+}
+
+fn server_name(text: &str) -> Result<String, Malformed> {
+    const WRONG: Malformed = Malformed("it must be a host name, such as \"app.internal\"");
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    if !text.bytes().all(legal) {
+        return Err(WRONG);
+    }
+    let is_address = text.parse::<std::net::IpAddr>().is_ok();
+    let is_name = url::Host::parse(text).is_ok() && !text.contains(':');
+    if is_address || is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(WRONG)
+    }
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
