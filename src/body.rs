@@ -40,12 +40,12 @@ pub enum BodyError {
 /// What a client sends. Over HTTP/2 its connection holds it as well, as a [`Leftover`].
 #[derive(Debug)]
 pub enum ClientBody {
+    /// There is none.
+    Empty,
     /// Nobody else's.
     Own(Incoming),
     /// To be taken by somebody else where nobody wants it here.
     Shared(Rc<RefCell<Incoming>>),
-    /// Nothing.
-    Empty,
 }
 
 impl ClientBody {
@@ -75,25 +75,25 @@ impl Body for ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
+            Self::Empty => Poll::Ready(None),
             Self::Own(body) => Pin::new(body).poll_frame(context),
             Self::Shared(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(context),
-            Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Empty => true,
             Self::Own(body) => body.is_end_stream(),
             Self::Shared(body) => body.borrow().is_end_stream(),
-            Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Empty => SizeHint::with_exact(0),
             Self::Own(body) => body.size_hint(),
             Self::Shared(body) => body.borrow().size_hint(),
-            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }
@@ -203,18 +203,9 @@ impl RequestBody {
         if inner.size_hint().lower() > bytes_max {
             return Err(BodyError::TooLarge);
         }
-        Ok(Self::of(inner, bytes_max, patience_max))
-    }
-
-    /// Of no bytes.
-    pub fn empty() -> Self {
-        Self::of(ClientBody::Empty, 0, Duration::ZERO)
-    }
-
-    fn of(inner: ClientBody, bytes_left: u64, patience_max: Duration) -> Self {
-        Self {
+        Ok(Self {
             inner,
-            bytes_left,
+            bytes_left: bytes_max,
             patience: Patience::new(patience_max),
             progress: Progress(Rc::new(State {
                 error: Cell::new(None),
@@ -224,7 +215,7 @@ impl RequestBody {
             cut: None,
             place: None,
             has_begun: false,
-        }
+        })
     }
 
     /// Breaks off where its sender may not go on. Nothing is made for a request without a body.
@@ -243,6 +234,19 @@ impl RequestBody {
     /// The end by which to learn how it is getting on.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    /// A second one, where there is nothing in it: for a request that may have to be sent again.
+    pub fn again(&self) -> Option<Self> {
+        self.inner.is_end_stream().then(|| Self {
+            inner: ClientBody::Empty,
+            bytes_left: 0,
+            patience: Patience::new(self.patience.max),
+            progress: self.progress.clone(),
+            cut: None,
+            place: None,
+            has_begun: false,
+        })
     }
 
     fn fail(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

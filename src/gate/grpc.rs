@@ -101,7 +101,10 @@ fn code(rejection: &Rejection) -> Code {
             Code::DeadlineExceeded
         }
         Rejection::Upstream(
-            UpstreamError::Unreachable | UpstreamError::Busy | UpstreamError::Invalid,
+            UpstreamError::Down
+            | UpstreamError::Unreachable
+            | UpstreamError::Busy
+            | UpstreamError::Invalid,
         )
         | Rejection::Busy => Code::Unavailable,
         Rejection::Malformed(_)

@@ -1,5 +1,6 @@
 //! The parts of the path, put together once, and handed out to each core.
 
+use std::iter::repeat;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 use crate::upstream::Upstream;
+use crate::upstream::standing::Standing;
 use crate::upstream::tls::Tls;
 use crate::vault::Vault;
 
@@ -76,8 +78,7 @@ pub(super) struct Gates {
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
-    upstreams: Vec<Arc<config::Upstream>>,
-    upstream_tls: Vec<Option<Tls>>,
+    upstreams: Vec<Arc<Standing>>,
     door: Door,
 }
 
@@ -121,8 +122,12 @@ impl Assembly {
                 }))
             }),
             hsts: Hsts::new(config),
-            upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
-            upstream_tls: self.upstream_tls,
+            upstreams: config
+                .upstreams
+                .iter()
+                .zip(self.upstream_tls.into_iter().chain(repeat(None)))
+                .map(|(upstream, tls)| Standing::new(upstream.clone(), tls, &self.metrics))
+                .collect(),
             limits,
             quotas,
             routes: Arc::new(routes),
@@ -142,14 +147,9 @@ impl Gates {
         self.quotas.clone()
     }
 
-    /// The upstreams of the calling core.
-    fn upstreams(&self) -> Vec<Upstream> {
-        let upstreams = self.upstreams.iter().enumerate();
-        let upstreams = upstreams.map(|(index, upstream)| {
-            let tls = self.upstream_tls.get(index).and_then(Option::as_ref);
-            Upstream::new(Arc::clone(upstream), tls)
-        });
-        upstreams.collect()
+    /// How upstreams stand, to be followed in the background.
+    pub(super) fn upstreams(&self) -> &[Arc<Standing>] {
+        &self.upstreams
     }
 
     /// The gate of the calling core.
@@ -170,7 +170,7 @@ impl Gates {
                 Arc::clone(&self.keys),
                 self.clock.clone(),
             ),
-            upstreams: self.upstreams(),
+            upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
             body_timeout: config.connections.body_timeout,
             streams: Rc::new(Streams::new(self.judge.clone())),

@@ -2,6 +2,7 @@
 //! protocol it speaks. An answer that has more than one end, or none, goes no further than here.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use http::Request;
 use http::Response;
 use http::header;
 use http::uri::Scheme;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::client::conn::http1::SendRequest;
@@ -21,6 +23,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::Progress;
@@ -30,6 +33,9 @@ use crate::config::UpstreamTarget;
 use crate::upstream::UpstreamError;
 use crate::upstream::http2::Sessions;
 use crate::upstream::http2::Stream;
+use crate::upstream::socket;
+use crate::upstream::socket::Heard;
+use crate::upstream::socket::Listening;
 use crate::upstream::tls::Tls;
 
 /// Header block of a response: more is not an answer but a leak.
@@ -47,7 +53,28 @@ pub(super) enum Connection {
 #[derive(Debug)]
 pub(super) struct Http1 {
     sender: SendRequest<RequestBody>,
+    address: SocketAddr,
+    heard: Heard,
     _task: AbortOnDropHandle<()>,
+}
+
+/// What a connection has to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Requests.
+    Any,
+    /// A request for another protocol, which HTTP/2 does not carry.
+    Http1,
+}
+
+/// How to get to a target.
+pub(super) struct Way<'a> {
+    pub(super) target: &'a UpstreamTarget,
+    pub(super) tls: Option<&'a Tls>,
+    pub(super) addresses: &'a [SocketAddr],
+    pub(super) patience: Duration,
+    /// The upstream's, for the log.
+    pub(super) name: &'a str,
 }
 
 /// What became of an attempt to send.
@@ -55,57 +82,45 @@ pub(super) enum Exchanged {
     Answered(Response<Incoming>),
     /// Not a byte of it was sent.
     Unsent(Box<Request<RequestBody>>),
+    /// The connection ended before there was a byte of an answer. What became of the request, nobody knows.
+    Unanswered,
+    /// There is no answer, or none that is HTTP, and it is the app's own fault.
+    Failed(UpstreamError),
+    /// There is no answer, and it may be the client's fault.
+    BrokenOff(UpstreamError),
 }
 
 impl Connection {
-    /// Connects, to speak what the target speaks. `name` is the upstream's, for the log.
+    /// Connects, to speak what the target speaks.
     pub(super) async fn open(
-        target: &UpstreamTarget,
-        tls: Option<&Tls>,
+        way: &Way<'_>,
+        wanted: Wanted,
         sessions: &Sessions,
-        name: &str,
     ) -> io::Result<Self> {
-        if target.scheme == UpstreamScheme::Http {
-            return Self::open_http1(target, tls, name).await;
+        if way.target.scheme == UpstreamScheme::Http || wanted == Wanted::Http1 {
+            return way.http1().await.map(Self::Http1);
         }
         let turn = sessions.turn().await;
         if let Some(stream) = sessions.stream() {
             return Ok(Self::Http2(stream));
         }
-        let stream = connect(target).await?;
-        if target.scheme == UpstreamScheme::H2c {
-            let opened = sessions.open(stream, Scheme::HTTP, name).await;
+        let (stream, address) = way.connect().await?;
+        if way.target.scheme == UpstreamScheme::H2c {
+            let opened = sessions.open(stream, address, Scheme::HTTP, way.name).await;
             return opened.map(Self::Http2);
         }
-        let tls = tls.ok_or(io::ErrorKind::Unsupported)?;
-        match tls.connect(stream, target.host(), false).await? {
-            (stream, true) => {
-                let opened = sessions.open(stream, Scheme::HTTPS, name).await;
-                opened.map(Self::Http2)
-            }
-            (stream, false) => {
-                // Nobody else could use it: the next one may connect as well.
-                drop(turn);
-                Http1::speak(stream, name).await.map(Self::Http1)
-            }
+        let (stream, is_http2) = way.shake_hands(stream, wanted).await?;
+        if is_http2 {
+            let opened = sessions
+                .open(stream, address, Scheme::HTTPS, way.name)
+                .await;
+            return opened.map(Self::Http2);
         }
-    }
-
-    /// Connects, to speak HTTP/1.1.
-    pub(super) async fn open_http1(
-        target: &UpstreamTarget,
-        tls: Option<&Tls>,
-        name: &str,
-    ) -> io::Result<Self> {
-        let stream = connect(target).await?;
-        let opened = match tls.filter(|_| target.scheme == UpstreamScheme::Https) {
-            Some(tls) => {
-                let (stream, _) = tls.connect(stream, target.host(), true).await?;
-                Http1::speak(stream, name).await
-            }
-            None => Http1::speak(stream, name).await,
-        };
-        opened.map(Self::Http1)
+        // Nobody else could use it: the next one may connect meanwhile.
+        drop(turn);
+        Http1::speak(stream, address, way.name)
+            .await
+            .map(Self::Http1)
     }
 
     /// Sends one request and waits for the response's header, for no longer than `patience`.
@@ -113,10 +128,10 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
         patience: Duration,
-    ) -> Result<Exchanged, UpstreamError> {
+    ) -> Exchanged {
         match self {
             Self::Http1(connection) => connection.exchange(request, patience).await,
-            // Boxed, so that the other future, which is small, stays so.
+            // Boxed, so that the future of the other does not grow.
             Self::Http2(stream) => Box::pin(stream.exchange(request, patience)).await,
         }
     }
@@ -124,16 +139,8 @@ impl Connection {
     /// Whether it can take another request now.
     pub(super) fn is_ready(&self) -> bool {
         match self {
-            Self::Http1(connection) => connection.sender.is_ready(),
-            Self::Http2(stream) => stream.is_open(),
-        }
-    }
-
-    /// Whether it never will again.
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.sender.is_closed(),
-            Self::Http2(stream) => !stream.is_open(),
+            Self::Http1(connection) => connection.is_ready(),
+            Self::Http2(_) => true,
         }
     }
 
@@ -141,31 +148,48 @@ impl Connection {
     pub(super) async fn ready(&mut self) -> bool {
         match self {
             Self::Http1(connection) => connection.sender.ready().await.is_ok(),
-            Self::Http2(stream) => stream.is_open(),
+            Self::Http2(_) => true,
         }
-    }
-
-    /// Whether others use it as well: then nobody has to keep it for the next one.
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Self::Http2(_))
     }
 }
 
-async fn connect(target: &UpstreamTarget) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((target.host(), target.port())).await?;
-    // Without it small writes wait for acknowledgements; failing to set it only costs time.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+impl Way<'_> {
+    async fn connect(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        socket::connect(self.addresses, self.patience).await
+    }
+
+    /// TLS, and whether HTTP/2 is spoken after it.
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        wanted: Wanted,
+    ) -> io::Result<(TlsStream<TcpStream>, bool)> {
+        let tls = self.tls.ok_or(io::ErrorKind::Unsupported)?;
+        tls.connect(stream, self.target.host(), wanted).await
+    }
+
+    /// HTTP/1.1, over TLS where the target speaks that. To one that is known to speak HTTP/2 without TLS a
+    /// WebSocket still begins in this way: many take both.
+    async fn http1(&self) -> io::Result<Http1> {
+        let (stream, address) = self.connect().await?;
+        if self.target.scheme != UpstreamScheme::Https {
+            return Http1::speak(stream, address, self.name).await;
+        }
+        let (stream, _) = self.shake_hands(stream, Wanted::Http1).await?;
+        Http1::speak(stream, address, self.name).await
+    }
 }
 
 impl Http1 {
     async fn speak(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        address: SocketAddr,
         name: &str,
     ) -> io::Result<Self> {
+        let heard = Heard::default();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Listening::new(stream, &heard)))
             .await
             .map_err(io::Error::other)?;
         let name = name.to_owned();
@@ -176,46 +200,71 @@ impl Http1 {
         });
         Ok(Self {
             sender,
+            address,
+            heard,
             _task: AbortOnDropHandle::new(task),
         })
     }
 
-    async fn exchange(
-        &mut self,
-        request: Request<RequestBody>,
-        patience: Duration,
-    ) -> Result<Exchanged, UpstreamError> {
+    async fn exchange(&mut self, request: Request<RequestBody>, patience: Duration) -> Exchanged {
         let progress = request.body().progress();
+        let is_all_sent = request.body().is_end_stream();
+        self.heard.asked();
         let answer = pin!(self.sender.try_send_request(request));
-        match in_time(answer, &progress, patience).await? {
+        let Some(answer) = in_time(answer, &progress, patience).await else {
+            return if is_all_sent {
+                Exchanged::Failed(UpstreamError::Timeout)
+            } else {
+                Exchanged::BrokenOff(UpstreamError::Timeout)
+            };
+        };
+        match answer {
             Ok(response) if is_framed_well(response.headers()) => {
+                self.heard.answered();
                 progress.answered();
-                Ok(Exchanged::Answered(response))
+                Exchanged::Answered(response)
             }
-            Ok(_) => Err(UpstreamError::Invalid),
+            Ok(_) => Exchanged::Failed(UpstreamError::Invalid),
             Err(mut failed) => match failed.take_message() {
-                Some(unsent) => Ok(Exchanged::Unsent(Box::new(unsent))),
-                None => Err(UpstreamError::Invalid),
+                Some(unsent) => Exchanged::Unsent(Box::new(unsent)),
+                None if progress.error().is_some() => Exchanged::BrokenOff(UpstreamError::Invalid),
+                None if self.heard.is_silent() => Exchanged::Unanswered,
+                None => Exchanged::Failed(UpstreamError::Invalid),
             },
         }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it can take another request now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether it never will again.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }
 
 /// `timeouts.response` counts from the last piece of the request's body: a long upload is not
-/// a slow answer.
+/// a slow answer. `None` where it has passed.
 pub(super) async fn in_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     progress: &Progress,
     patience: Duration,
-) -> Result<T, UpstreamError> {
+) -> Option<T> {
     let mut deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
-            return Ok(answer);
+            return Some(answer);
         }
         let extended = progress.moved_at() + patience;
         if extended <= deadline {
-            return Err(UpstreamError::Timeout);
+            return None;
         }
         deadline = extended;
     }

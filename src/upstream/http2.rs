@@ -10,9 +10,11 @@ use std::error::Error as _;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -22,7 +24,6 @@ use http::header;
 use http::uri::Authority;
 use http::uri::PathAndQuery;
 use http::uri::Scheme;
-use http_body::Body as _;
 use hyper::client::conn::http2::Builder;
 use hyper::client::conn::http2::SendRequest;
 use hyper::rt::Executor;
@@ -80,6 +81,7 @@ struct Session {
     /// Its target takes no more of it.
     is_retired: Cell<bool>,
     scheme: Scheme,
+    address: SocketAddr,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -115,6 +117,7 @@ impl Sessions {
     pub(super) async fn open(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        address: SocketAddr,
         scheme: Scheme,
         name: &str,
     ) -> io::Result<Stream> {
@@ -129,15 +132,25 @@ impl Sessions {
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        let connection = Rc::new(RefCell::new(connection));
+        // Both hold it, and it must be gone with its task: requests wait in it until it is.
+        let connection = Rc::new(RefCell::new(Some(connection)));
         let streams_max = {
             let connection = Rc::clone(&connection);
-            Box::new(move || connection.borrow().current_max_send_streams())
+            Box::new(move || {
+                let connection = connection.borrow();
+                let most = connection.as_ref().map(|it| it.current_max_send_streams());
+                most.unwrap_or_default()
+            })
         };
         let name = name.to_owned();
         let task = tokio::task::spawn_local(async move {
-            let ended = poll_fn(|context| Pin::new(&mut *connection.borrow_mut()).poll(context));
-            if let Err(error) = ended.await {
+            let ended = poll_fn(|context| match &mut *connection.borrow_mut() {
+                Some(connection) => Pin::new(connection).poll(context),
+                None => Poll::Ready(Ok(())),
+            });
+            let ended = ended.await;
+            connection.take();
+            if let Err(error) = ended {
                 tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
             }
         });
@@ -148,6 +161,7 @@ impl Sessions {
             used_at: Cell::new(Instant::now()),
             is_retired: Cell::new(false),
             scheme,
+            address,
             _task: AbortOnDropHandle::new(task),
         });
         let stream = Stream::on(&session);
@@ -155,12 +169,12 @@ impl Sessions {
         Ok(stream)
     }
 
-    /// Closes connections that have been idle for too long, and forgets those that are full for ever: they
-    /// end with their last stream.
-    pub(super) fn sweep(&self) {
-        self.open
-            .borrow_mut()
-            .retain(|session| session.is_open() && !session.is_idle());
+    /// Closes connections that have been idle for too long, and forgets those that take no more or lead
+    /// where the target is no longer: they end with their last stream.
+    pub(super) fn sweep(&self, leads_there: impl Fn(SocketAddr) -> bool) {
+        self.open.borrow_mut().retain(|session| {
+            session.is_open() && !session.is_idle() && leads_there(session.address)
+        });
     }
 }
 
@@ -194,42 +208,50 @@ impl Stream {
         }
     }
 
-    /// Whether the connection may still carry a request.
-    pub(super) fn is_open(&self) -> bool {
-        self.session.is_open()
-    }
-
     /// Sends one request and waits for the response's header. Whoever stops waiting resets the stream.
     pub(super) async fn exchange(
         &mut self,
         mut request: Request<RequestBody>,
         patience: Duration,
-    ) -> Result<Exchanged, UpstreamError> {
+    ) -> Exchanged {
         let progress = request.body().progress();
         let copy = copy_of(&request);
-        say_whole_target(&mut request, &self.session.scheme)?;
+        if say_whole_target(&mut request, &self.session.scheme).is_none() {
+            return Exchanged::BrokenOff(UpstreamError::Invalid);
+        }
         let mut sender = self.session.sender.clone();
         let answer = pin!(sender.try_send_request(request));
-        match in_time(answer, &progress, patience).await? {
+        let Some(answer) = in_time(answer, &progress, patience).await else {
+            return match copy {
+                Some(_) => Exchanged::Failed(UpstreamError::Timeout),
+                None => Exchanged::BrokenOff(UpstreamError::Timeout),
+            };
+        };
+        let mut failed = match answer {
             Ok(response) if is_framed_well(response.headers()) => {
                 progress.answered();
-                Ok(Exchanged::Answered(response))
+                return Exchanged::Answered(response);
             }
-            Ok(_) => Err(UpstreamError::Invalid),
-            Err(mut failed) => {
-                if let Some(mut unsent) = failed.take_message() {
-                    say_host(&mut unsent);
-                    return Ok(Exchanged::Unsent(Box::new(unsent)));
-                }
-                let refused = was_refused(failed.error());
-                if refused {
-                    self.session.is_retired.set(true);
-                }
-                match copy.filter(|_| refused) {
-                    Some(unsent) => Ok(Exchanged::Unsent(Box::new(unsent))),
-                    None => Err(UpstreamError::Invalid),
-                }
+            Ok(_) => return Exchanged::Failed(UpstreamError::Invalid),
+            Err(failed) => failed,
+        };
+        if let Some(mut unsent) = failed.take_message() {
+            say_host(&mut unsent);
+            return Exchanged::Unsent(Box::new(unsent));
+        }
+        let cause = h2_cause(failed.error());
+        if cause.is_some_and(is_refusal) {
+            self.session.is_retired.set(true);
+            if let Some(unsent) = copy {
+                return Exchanged::Unsent(Box::new(unsent));
             }
+        }
+        if progress.error().is_some() {
+            Exchanged::BrokenOff(UpstreamError::Invalid)
+        } else if cause.is_none_or(|cause| cause.is_io()) {
+            Exchanged::Unanswered
+        } else {
+            Exchanged::Failed(UpstreamError::Invalid)
         }
     }
 }
@@ -255,40 +277,35 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisCore {
 /// A request without a body again, for the case that its target refuses it: hyper gives back only what it
 /// has not looked at.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
+    let mut copy = Request::new(request.body().again()?);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     Some(copy)
 }
 
-/// RFC 9113 §8.1 and §8.7: the target has not done anything about the request, and says so.
-fn was_refused(error: &hyper::Error) -> bool {
-    let cause = error.source();
-    let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        let is_refusal = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-        cause.is_remote() && (is_refusal || cause.is_go_away())
-    })
+/// What HTTP/2 itself says of a failure; nothing where the connection was lost.
+fn h2_cause(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
+}
+
+/// RFC 9113 §6.8 and §8.7: the target has not done anything about the request, and says so.
+fn is_refusal(cause: &h2::Error) -> bool {
+    let is_refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+    cause.is_remote() && (is_refused || cause.is_go_away())
 }
 
 /// `Host` becomes `:authority` (RFC 9113 §8.3.1).
-fn say_whole_target(
-    request: &mut Request<RequestBody>,
-    scheme: &Scheme,
-) -> Result<(), UpstreamError> {
-    let host = request.headers_mut().remove(header::HOST);
-    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+fn say_whole_target(request: &mut Request<RequestBody>, scheme: &Scheme) -> Option<()> {
+    let host = request.headers_mut().remove(header::HOST)?;
+    let authority = Authority::try_from(host.as_bytes()).ok()?;
     let target = request.uri().path_and_query().cloned();
     let uri = Uri::builder()
         .scheme(scheme.clone())
-        .authority(authority.ok_or(UpstreamError::Invalid)?)
+        .authority(authority)
         .path_and_query(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.uri_mut() = uri.build().map_err(|_| UpstreamError::Invalid)?;
-    Ok(())
+    *request.uri_mut() = uri.build().ok()?;
+    Some(())
 }
 
 /// And `Host` again, for a connection that may speak HTTP/1.1.

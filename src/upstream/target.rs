@@ -1,57 +1,69 @@
-//! One target of an upstream, as one core sees it: its idle connections, and whether it can be reached.
+//! One target of an upstream, as one core sees it: its idle connections, the requests under way to it,
+//! and what a request's outcome says of it.
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use tokio::time::timeout;
 
-use crate::config;
-use crate::config::UpstreamTarget;
-use crate::upstream::UpstreamError;
+use crate::upstream::balance::Candidate;
 use crate::upstream::connection::Connection;
+use crate::upstream::connection::Http1;
+use crate::upstream::connection::Wanted;
+use crate::upstream::connection::Way;
 use crate::upstream::http2::Sessions;
+use crate::upstream::standing::Standing;
 use crate::upstream::tls::Tls;
-
-/// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
-/// Apache 5 s), because a request that meets a connection just being closed is lost.
-const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// One of an upstream's targets.
 #[derive(Debug)]
 pub(super) struct Target {
-    upstream: Arc<config::Upstream>,
-    config: UpstreamTarget,
+    standing: Arc<Standing>,
+    index: usize,
     tls: Option<Tls>,
     idle: RefCell<VecDeque<Idle>>,
     sessions: Sessions,
+    in_flight: Cell<usize>,
     reachable: Cell<bool>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Http1,
     since: Instant,
 }
 
 impl Target {
     /// Without connections.
-    pub(super) fn new(
-        upstream: &Arc<config::Upstream>,
-        config: &UpstreamTarget,
-        tls: Option<Tls>,
-    ) -> Self {
+    pub(super) fn new(standing: &Arc<Standing>, index: usize) -> Self {
         Self {
-            upstream: Arc::clone(upstream),
-            config: config.clone(),
-            tls,
+            standing: Arc::clone(standing),
+            index,
+            tls: standing.tls().map(Tls::of_core),
             idle: RefCell::default(),
             sessions: Sessions::default(),
+            in_flight: Cell::new(0),
             reachable: Cell::new(true),
+        }
+    }
+
+    /// Which of the upstream's targets it is.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the choice of a target goes by.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            weight: self.standing.weight(self.index),
+            in_flight: self.in_flight.get(),
         }
     }
 
@@ -62,8 +74,8 @@ impl Target {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
-            if connection.is_ready() && since.elapsed() < IDLE_MAX {
-                return Some(connection);
+            if connection.is_ready() && since.elapsed() < self.keep_alive() {
+                return Some(Connection::Http1(connection));
             }
         }
         None
@@ -71,52 +83,119 @@ impl Target {
 
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, connection: Connection) {
-        if connection.is_shared() {
+        let Connection::Http1(connection) = connection else {
+            // The next one finds it where this one did.
             return;
-        }
+        };
         self.idle.borrow_mut().push_back(Idle {
             connection,
             since: Instant::now(),
         });
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long, and those to an address that the target's
+    /// name no longer stands for.
     pub(super) fn sweep(&self) {
-        self.idle
-            .borrow_mut()
-            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.connection.is_closed());
-        self.sessions.sweep();
+        let names = self.standing.names(self.index);
+        let leads_there = |address| names.is_some_and(|names| names.still_lead_to(address));
+        self.idle.borrow_mut().retain(|idle| {
+            idle.since.elapsed() < self.keep_alive()
+                && !idle.connection.is_closed()
+                && leads_there(idle.connection.address())
+        });
+        self.sessions.sweep(leads_there);
     }
 
-    /// A new connection, or a place on one that was opened meanwhile.
-    pub(super) async fn connect(&self) -> Result<Connection, UpstreamError> {
-        let (tls, name) = (self.tls.as_ref(), &self.upstream.name);
-        let opening = Connection::open(&self.config, tls, &self.sessions, name);
-        let opened = timeout(self.upstream.connect_timeout, opening).await;
-        self.note_reached(opened.unwrap_or_else(|late| Err(late.into())))
+    fn keep_alive(&self) -> Duration {
+        self.standing.config().keep_alive_timeout
     }
 
-    /// A new connection that speaks HTTP/1.1, for what HTTP/2 does not carry.
-    pub(super) async fn connect_http1(&self) -> Result<Connection, UpstreamError> {
-        let (tls, name) = (self.tls.as_ref(), &self.upstream.name);
-        let opening = Connection::open_http1(&self.config, tls, name);
-        let opened = timeout(self.upstream.connect_timeout, opening).await;
-        self.note_reached(opened.unwrap_or_else(|late| Err(late.into())))
-    }
-
-    /// Logs when an upstream is lost and when it is back, not each request that meets it.
-    fn note_reached(&self, opened: io::Result<Connection>) -> Result<Connection, UpstreamError> {
-        let name = &self.upstream.name;
-        let was_reachable = self.reachable.replace(opened.is_ok());
-        match &opened {
-            Ok(_) if !was_reachable => {
-                tracing::info!(upstream.name = %name, "the upstream can be reached again");
-            }
-            Err(error) if was_reachable => {
-                tracing::warn!(upstream.name = %name, %error, "cannot connect to the upstream");
-            }
-            Ok(_) | Err(_) => {}
+    /// A new connection, or a place on one that was opened meanwhile. What comes of it is noted.
+    pub(super) async fn connect(
+        &self,
+        wanted: Wanted,
+        patience: Duration,
+    ) -> io::Result<Connection> {
+        let opened = timeout(patience, self.open(wanted, patience)).await;
+        let opened = opened.unwrap_or_else(|late| Err(late.into()));
+        self.note_reached(opened.as_ref());
+        if opened.is_err() {
+            self.standing.unreachable(self.index);
         }
-        opened.map_err(|_| UpstreamError::Unreachable)
+        opened
+    }
+
+    async fn open(&self, wanted: Wanted, patience: Duration) -> io::Result<Connection> {
+        let config = self.standing.config();
+        let (target, names) = (
+            config.targets.get(self.index),
+            self.standing.names(self.index),
+        );
+        let (Some(target), Some(names)) = (target, names) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let addresses = names.addresses().await;
+        let way = Way {
+            target,
+            tls: self.tls.as_ref(),
+            addresses: &addresses,
+            patience,
+            name: &config.name,
+        };
+        Connection::open(&way, wanted, &self.sessions).await
+    }
+
+    /// Logs when a target is lost and when it is back, not each request that meets it.
+    fn note_reached(&self, opened: Result<&Connection, &io::Error>) {
+        let was_reachable = self.reachable.replace(opened.is_ok());
+        if was_reachable == opened.is_ok() {
+            return;
+        }
+        let (name, target) = self.standing.shown(self.index);
+        match opened {
+            Ok(_) => tracing::info!(
+                upstream.name = name, upstream.target = %target,
+                "the upstream can be reached again"
+            ),
+            Err(error) => tracing::warn!(
+                upstream.name = name, upstream.target = %target, %error,
+                "cannot connect to the upstream"
+            ),
+        }
+    }
+
+    /// It answered a request.
+    pub(super) fn succeeded(&self) {
+        self.standing.succeeded(self.index);
+    }
+
+    /// It failed a request, by its own fault.
+    pub(super) fn failed(&self) {
+        self.standing.failed(self.index);
+    }
+}
+
+/// A target that has a request under way, for as long as it has.
+#[derive(Debug)]
+pub(super) struct InUse(Rc<Target>);
+
+impl InUse {
+    pub(super) fn new(target: &Rc<Target>) -> Self {
+        target.in_flight.set(target.in_flight.get() + 1);
+        Self(Rc::clone(target))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }

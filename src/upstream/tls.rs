@@ -33,6 +33,7 @@ use crate::certificates::provider;
 use crate::config::Problem;
 use crate::config::UpstreamTls;
 use crate::config::UpstreamTrust;
+use crate::upstream::connection::Wanted;
 
 /// How many sessions a core remembers of one upstream.
 const SESSIONS: usize = 256;
@@ -116,14 +117,17 @@ impl Tls {
         &self,
         stream: TcpStream,
         host: &str,
-        only_http1: bool,
+        wanted: Wanted,
     ) -> io::Result<(TlsStream<TcpStream>, bool)> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
         };
-        let config = if only_http1 { &self.http1 } else { &self.any };
+        let config = match wanted {
+            Wanted::Any => &self.any,
+            Wanted::Http1 => &self.http1,
+        };
         let connector = TlsConnector::from(Arc::clone(config));
         let stream = connector.connect(name, stream).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -39,6 +39,7 @@ mod names;
 mod operate;
 mod outages;
 mod overload;
+mod protocols;
 mod routing;
 mod security_matrix;
 mod sessions;

@@ -49,7 +49,7 @@ type Client = WebSocketStream<TokioIo<Upgraded>>;
 
 /// One connection, and what it opens.
 #[derive(Clone)]
-struct Connection(SendRequest<Empty<&'static [u8]>>);
+pub(crate) struct Connection(SendRequest<Empty<&'static [u8]>>);
 
 /// A request that got an answer instead of a WebSocket.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ struct Refused {
 }
 
 impl Connection {
-    async fn to(gateway: &Gateway) -> Self {
+    pub(crate) async fn to(gateway: &Gateway) -> Self {
         let stream = raw::tls(gateway.address(), &gateway.authority(), b"h2").await;
         let builder = http2::Builder::new(TokioExecutor::new());
         let shaking = builder.handshake(TokioIo::new(stream));
@@ -76,6 +76,11 @@ impl Connection {
         in_time("the server's settings", settings).await;
         tokio::spawn(connection);
         Self(sender)
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {
+        self.ask(Method::GET, path, None, &[]).await
     }
 
     async fn ask(
