@@ -1,5 +1,7 @@
 //! gRPC: refused in its own words.
 
+mod real;
+
 use reqwest::Method;
 
 use crate::harness::caller::Answer;

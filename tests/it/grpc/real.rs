@@ -1,0 +1,240 @@
+//! gRPC end to end, with Debian's `grpcio` as client and as app: all four kinds of call, each with and
+//! without a token.
+
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::harness::eventually;
+use crate::harness::gateway::Gateway;
+use crate::harness::goes_without;
+
+/// The Python that Debian's modules belong to.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A Python process, and what it has said so far, line by line. It is killed when it is dropped.
+struct Python {
+    child: Child,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Python {
+    fn start(script: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PYTHON)
+            .arg(format!(
+                "{}/tests/it/grpc/{script}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .args(arguments)
+            .env_remove("http_proxy")
+            .env_remove("https_proxy")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let heard = Arc::clone(&said);
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| heard.lock().unwrap().push(line))
+        });
+        Self { child, said }
+    }
+
+    /// The first line of this kind, once it is there.
+    async fn line(&self, is_meant: impl Fn(&str) -> bool) -> String {
+        eventually("a line of Python", async || {
+            let said = self.said.lock().unwrap();
+            said.iter().find(|line| is_meant(line)).cloned()
+        })
+        .await
+    }
+
+    fn calls(&self) -> usize {
+        let said = self.said.lock().unwrap();
+        said.iter()
+            .filter(|line| line.starts_with("called"))
+            .count()
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Both {
+    gateway: Gateway,
+    app: Python,
+    token: String,
+    alice: crate::harness::caller::Caller,
+}
+
+async fn start() -> Option<Both> {
+    let is_there = Command::new(PYTHON).args(["-c", "import grpc"]).output();
+    if !is_there.is_ok_and(|output| output.status.success()) {
+        goes_without("python3-grpcio");
+        return None;
+    }
+    let app = Python::start("app.py", &[]);
+    let port = app.line(|line| line.starts_with("port")).await;
+    let port = port.trim_start_matches("port ");
+    let gateway = Gateway::start(&format!(
+        r#"
+        [upstreams.app]
+        targets = ["h2c://127.0.0.1:{port}"]
+        [upstreams.away]
+        targets = ["h2c://127.0.0.1:1"]
+        [routes.notes]
+        path = "/notes"
+        upstream = "app"
+        [routes.wider]
+        path = "/wider"
+        scopes = ["admin"]
+        upstream = "app"
+        [routes.few]
+        path = "/few"
+        limits = [{{ rate = "1 per hour", by = "user" }}]
+        upstream = "app"
+        [routes.away]
+        path = "/away"
+        upstream = "away"
+        [scopes]
+        "admin" = "Everything"
+        "#
+    ));
+    fs::write(gateway.folder().path("trusted.pem"), gateway.authority()).unwrap();
+    let alice = gateway.signed_in("alice").await;
+    Some(Both {
+        token: alice.token().to_owned(),
+        gateway,
+        app,
+        alice,
+    })
+}
+
+impl Both {
+    fn begin(&self, call: &str, token: &str) -> Python {
+        let target = self.gateway.address().to_string();
+        let authority = self.gateway.folder().path("trusted.pem");
+        let arguments = [&*target, authority.to_str().unwrap(), call, token];
+        Python::start("client.py", &arguments)
+    }
+
+    async fn call(&self, call: &str, token: &str) -> Value {
+        outcome(&self.begin(call, token)).await
+    }
+}
+
+async fn outcome(client: &Python) -> Value {
+    let line = client.line(|line| line.contains("\"code\"")).await;
+    serde_json::from_str(&line).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_four_kinds_of_call_pass_with_a_token_and_none_without() {
+    let Some(both) = start().await else {
+        return;
+    };
+    for (method, messages) in [
+        ("Unary", json!(["alice:a"])),
+        ("ServerStream", json!(["0:a", "1:a", "2:a"])),
+        ("ClientStream", json!(["a,b,c"])),
+        ("Both", json!(["alice:a", "alice:b", "alice:c"])),
+    ] {
+        let call = format!("/notes/{method}");
+        let calls = both.app.calls();
+        let refused = both.call(&call, "").await;
+        assert_eq!(
+            (&refused["code"], &refused["messages"]),
+            (&json!(16), &json!([]))
+        );
+        assert!(
+            refused["details"].as_str().unwrap().contains("token"),
+            "{refused}"
+        );
+        let forged = both.call(&call, "x.y.z").await;
+        assert_eq!(forged["code"], 16, "{forged}");
+        assert_eq!(both.app.calls(), calls, "a refused call reached the app");
+        let answered = both.call(&call, &both.token).await;
+        assert_eq!(
+            (&answered["code"], &answered["messages"]),
+            (&json!(0), &messages)
+        );
+    }
+    let unary = both.call("/notes/Unary", &both.token).await;
+    assert_eq!(unary["initial"]["x-app"], "there");
+    assert_eq!(unary["trailing"]["x-last"], "word");
+    let fails = both.call("/notes/Fails", &both.token).await;
+    assert_eq!(
+        (&fails["code"], &fails["details"]),
+        (&json!(5), &json!("no such note: é"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_learns_from_its_status_why_it_was_refused() {
+    let Some(both) = start().await else {
+        return;
+    };
+    assert_eq!(both.call("/few/Unary", &both.token).await["code"], 0);
+    let calls = both.app.calls();
+    for (call, code) in [
+        ("/wider/Unary", 7),
+        ("/few/Unary", 8),
+        ("/few/Both", 8),
+        ("/none/Unary", 12),
+        ("/away/Unary", 14),
+        ("/away/ClientStream", 14),
+    ] {
+        let refused = both.call(call, &both.token).await;
+        assert_eq!(refused["code"], code, "{call}: {refused}");
+    }
+    assert_eq!(both.app.calls(), calls, "a refused call reached the app");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_with_its_session_and_with_its_deadline() {
+    let Some(both) = start().await else {
+        return;
+    };
+    let late = both.call("/notes/Deadline/Slow", &both.token).await;
+    assert_eq!(
+        (&late["code"], &late["messages"]),
+        (&json!(4), &json!(["begun"]))
+    );
+    both.app.line(|line| line == "cancelled").await;
+    both.app.said.lock().unwrap().clear();
+    let client = both.begin("/notes/Slow", &both.token);
+    client.line(|line| line.contains("begun")).await;
+    both.alice
+        .post("/auth/logout", &json!({}))
+        .await
+        .expect(204);
+    let ended = outcome(&client).await;
+    assert_eq!(
+        (&ended["code"], &ended["messages"]),
+        (&json!(16), &json!(["begun"]))
+    );
+    assert!(
+        ended["details"]
+            .as_str()
+            .unwrap()
+            .contains("session was ended"),
+        "{ended}"
+    );
+    both.app.line(|line| line == "cancelled").await;
+}
