@@ -107,15 +107,23 @@ impl<C: Clock> Policy<C> {
         }
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Its item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3):
     /// `"name";q=60;w=60`, where `w` is the time in which a spent `q` comes back.
     pub fn item(&self) -> &str {
         &self.item
+    }
+
+    /// An item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4): `"name";r=59;t=1`.
+    pub fn state(&self, remaining: u32, reset_seconds: u32) -> String {
+        let mut item = String::with_capacity(self.name.len() + 28);
+        let mut number = itoa::Buffer::new();
+        item.push('"');
+        item.push_str(&self.name);
+        item.push_str("\";r=");
+        item.push_str(number.format(remaining));
+        item.push_str(";t=");
+        item.push_str(number.format(reset_seconds));
+        item
     }
 
     /// Spends one.
