@@ -44,11 +44,16 @@ impl RequestIds {
     /// A new id: 32 hexadecimal digits, which are the trace id as well. Both share their bytes.
     fn fresh(&self) -> RequestId {
         let made = self.made.get();
-        self.made.set(made.wrapping_add(1));
-        let [high, low, parent] =
-            [0u8, 1, 2].map(|part| hexadecimal(self.hasher.hash_one((made, part))));
-        let parts: [&[u8]; 6] = [b"00-", &high, &low, b"-", &parent, b"-00"];
-        let text = Bytes::from(parts.concat());
+        self.made.set(made.wrapping_add(3));
+        let random = |part: u64| hexadecimal(self.hasher.hash_one(made.wrapping_add(part)));
+        let mut text = Vec::with_capacity(55);
+        text.extend_from_slice(b"00-");
+        text.extend_from_slice(&random(0));
+        text.extend_from_slice(&random(1));
+        text.extend_from_slice(b"-");
+        text.extend_from_slice(&random(2));
+        text.extend_from_slice(b"-00");
+        let text = Bytes::from(text);
         let value = |bytes: Bytes| {
             HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| HeaderValue::from_static("0"))
         };
@@ -59,25 +64,18 @@ impl RequestIds {
     }
 }
 
-/// Sixteen digits in lower case. Eight nibbles at a time: each is spread into a byte of its own, and those
+/// Sixteen digits in lower case. All nibbles at once: each is spread into a byte of its own, and those
 /// above nine are moved up to the letters.
 fn hexadecimal(number: u64) -> [u8; 16] {
-    let digits = |half: u32| {
-        let mut spread = u64::from(half);
-        spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
-        spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
-        spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-        let above_nine = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-        let digits = spread + 0x3030_3030_3030_3030 + above_nine * u64::from(b'a' - b'0' - 10);
-        digits.to_be_bytes()
-    };
-    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-    let halves = [[a, b, c, d], [e, f, g, h]].map(|half| digits(u32::from_be_bytes(half)));
-    let mut text = [0; 16];
-    for (slot, digit) in text.iter_mut().zip(halves.as_flattened()) {
-        *slot = *digit;
-    }
-    text
+    const EACH: u128 = u128::MAX / 0xff;
+    let mut spread = u128::from(number);
+    spread = (spread | spread << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & (EACH * 0x0f);
+    let above_nine = (spread + EACH * 6) >> 4 & EACH;
+    let digits = spread + EACH * u128::from(b'0') + above_nine * u128::from(b'a' - b'0' - 10);
+    digits.to_be_bytes()
 }
 
 impl RequestId {

@@ -11,22 +11,23 @@ use http::Version;
 
 use crate::telemetry::access::Entry;
 
-/// One JSON object (RFC 8259) and a line feed. What is not known is `null`.
+/// One JSON object (RFC 8259) and a line feed. What is not known is `null`. Only host and path can hold
+/// what JSON would not take as it is.
 pub(super) fn json(line: &mut Vec<u8>, time: &[u8], entry: &Entry<'_>) {
     line.extend_from_slice(b"{\"time\":\"");
     line.extend_from_slice(time);
     line.extend_from_slice(b"\",\"request_id\":");
-    json_string(line, entry.request_id);
+    json_plain(line, entry.request_id);
     line.extend_from_slice(b",\"client\":");
     json_optional(line, entry.source);
     line.extend_from_slice(b",\"method\":");
-    json_string(line, entry.method.as_str());
+    json_plain(line, entry.method.as_str());
     line.extend_from_slice(b",\"host\":");
     json_string(line, entry.host);
     line.extend_from_slice(b",\"path\":");
     json_string(line, entry.path);
     line.extend_from_slice(b",\"protocol\":");
-    json_string(line, protocol(entry.protocol));
+    json_plain(line, protocol(entry.protocol));
     line.extend_from_slice(b",\"route\":");
     json_string(line, entry.route);
     line.extend_from_slice(b",\"user\":");
@@ -34,9 +35,9 @@ pub(super) fn json(line: &mut Vec<u8>, time: &[u8], entry: &Entry<'_>) {
     line.extend_from_slice(b",\"session\":");
     json_optional(line, entry.session);
     line.extend_from_slice(b",\"decision\":");
-    json_string(line, entry.decision.verdict);
+    json_plain(line, entry.decision.verdict);
     line.extend_from_slice(b",\"reason\":");
-    json_string(line, entry.decision.reason);
+    json_plain(line, entry.decision.reason);
     line.extend_from_slice(b",\"status\":");
     decimal(line, entry.status.as_u16().into());
     line.extend_from_slice(b",\"duration_ms\":");
@@ -81,7 +82,7 @@ pub(super) fn human(line: &mut Vec<u8>, time: &[u8], entry: &Entry<'_>) {
 
 fn json_optional(line: &mut Vec<u8>, text: Option<&str>) {
     match text {
-        Some(text) => json_string(line, text),
+        Some(text) => json_plain(line, text),
         None => line.extend_from_slice(b"null"),
     }
 }
@@ -118,6 +119,14 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     }
+}
+
+/// Of an alphabet that holds neither quotes nor backslashes: ids, addresses, tokens of HTTP, our own words.
+fn json_plain(line: &mut Vec<u8>, text: &str) {
+    debug_assert!(are_plain(text.as_bytes()), "{text}");
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
 }
 
 fn json_string(line: &mut Vec<u8>, text: &str) {
