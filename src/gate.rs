@@ -208,12 +208,14 @@ impl Gate {
                 let holder = self.limits.holder(inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
+                // Boxed: hyper keeps room for a whole future in every connection, and moves it twice
+                // before it is first polled.
                 match websocket {
                     Some(websocket) => {
                         let opened = self.open_tunnel(&permit, holder, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, holder, request, trail).await,
+                    None => Box::pin(self.forward(&permit, holder, request, trail)).await,
                 }
             }
         }
