@@ -38,6 +38,7 @@ use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::grpc;
 use crate::gate::host::Host;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
 
@@ -53,10 +54,10 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         return;
     };
     let stream = Patient::new(stream, config.connections.body_timeout);
-    let connection = Connection {
-        peer,
+    let connection = Rc::new(Connection {
+        peer: Address::new(peer.ip()),
         tls: kind == ListenerKind::Tls,
-    };
+    });
     match kind {
         // Nothing that is worth waiting for when the gateway drains.
         ListenerKind::Redirect => {
@@ -76,7 +77,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     }
 }
 
-async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &CoreConfig) {
+async fn tls(stream: Patient, connection: Rc<Connection>, gate: Rc<Gate>, config: &CoreConfig) {
     let Some(tls) = &config.tls else {
         return;
     };
@@ -107,18 +108,19 @@ async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &C
 
 async fn http1_connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
-        let tunnel = Rc::clone(&tunnel);
+        let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
+            let connection = Rc::clone(&connection);
             let request = request.map(ClientBody::Own);
             async move {
-                let mut response = gate.answer(connection, request).await;
+                let mut response = gate.answer(&connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
@@ -147,22 +149,23 @@ async fn http1_connection(
 
 async fn http2_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let activity = Rc::new(Activity::default());
     let tunnels = Rc::new(Tunnels::new(config));
     let service = service_fn({
-        let (activity, tunnels) = (Rc::clone(&activity), Rc::clone(&tunnels));
+        let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
+        let tunnels = Rc::clone(&tunnels);
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
-            let tunnels = Rc::clone(&tunnels);
+            let (connection, tunnels) = (Rc::clone(&connection), Rc::clone(&tunnels));
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
             async move {
-                let mut response = gate.answer(connection, request).await;
+                let mut response = gate.answer(&connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnels.begin(*begun, under_way.lasting());
                 }

@@ -23,7 +23,6 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::Progress;
@@ -36,6 +35,7 @@ use crate::upstream::http2::Stream;
 use crate::upstream::socket;
 use crate::upstream::socket::Heard;
 use crate::upstream::socket::Listening;
+use crate::upstream::tls::Secured;
 use crate::upstream::tls::Tls;
 
 /// Header block of a response: more is not an answer but a leak.
@@ -159,11 +159,7 @@ impl Way<'_> {
     }
 
     /// TLS, and whether HTTP/2 is spoken after it.
-    async fn shake_hands(
-        &self,
-        stream: TcpStream,
-        wanted: Wanted,
-    ) -> io::Result<(TlsStream<TcpStream>, bool)> {
+    async fn shake_hands(&self, stream: TcpStream, wanted: Wanted) -> io::Result<(Secured, bool)> {
         let tls = self.tls.ok_or(io::ErrorKind::Unsupported)?;
         tls.connect(stream, self.target.host(), wanted).await
     }

@@ -34,6 +34,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::RequestBody;
@@ -58,6 +59,9 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// begin is known to be unsent (RFC 9113 §6.8).
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// How often a new connection is looked at until its target has greeted.
+const GREETING_STEP: Duration = Duration::from_millis(1);
+
 /// How long a connection with streams may be silent before it is asked whether it is still there, and how
 /// long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -74,7 +78,7 @@ pub(super) struct Sessions {
 /// One of them.
 struct Session {
     sender: SendRequest<RequestBody>,
-    /// How many streams the target takes; one until it has said so.
+    /// How many streams the target takes; none until it has said so.
     streams_max: Box<dyn Fn() -> usize>,
     streams: Cell<usize>,
     used_at: Cell<Instant>,
@@ -123,7 +127,7 @@ impl Sessions {
     ) -> io::Result<Stream> {
         let handshake = Builder::new(OnThisCore)
             .timer(TokioTimer::new())
-            .initial_max_send_streams(1)
+            .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES * STREAMS_MAX)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
@@ -164,6 +168,7 @@ impl Sessions {
             address,
             _task: AbortOnDropHandle::new(task),
         });
+        session.greeted().await?;
         let stream = Stream::on(&session);
         self.open.borrow_mut().push(session);
         Ok(stream)
@@ -179,6 +184,19 @@ impl Sessions {
 }
 
 impl Session {
+    /// Waits until the target has said how many streams it takes, which is the first that it says (RFC 9113
+    /// §3.4): whoever sends more may have them refused, and one that says something else speaks no HTTP/2.
+    /// hyper tells nobody when that is.
+    async fn greeted(&self) -> io::Result<()> {
+        while (self.streams_max)() == 0 {
+            if self.sender.is_closed() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            sleep(GREETING_STEP).await;
+        }
+        Ok(())
+    }
+
     fn is_open(&self) -> bool {
         !self.is_retired.get() && !self.sender.is_closed()
     }

@@ -38,6 +38,9 @@ use crate::upstream::connection::Wanted;
 /// How many sessions a core remembers of one upstream.
 const SESSIONS: usize = 256;
 
+/// A connection over TLS.
+pub(super) type Secured = TlsStream<TcpStream>;
+
 /// TLS to the targets of one upstream. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
@@ -118,7 +121,7 @@ impl Tls {
         stream: TcpStream,
         host: &str,
         wanted: Wanted,
-    ) -> io::Result<(TlsStream<TcpStream>, bool)> {
+    ) -> io::Result<(Secured, bool)> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())

@@ -2,18 +2,15 @@
 //! without a token.
 
 use std::fs;
-use std::io::BufRead as _;
-use std::io::BufReader;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::thread;
 
 use serde_json::Value;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
+use crate::harness::caller::Caller;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::goes_without;
@@ -21,51 +18,57 @@ use crate::harness::goes_without;
 /// The Python that Debian's modules belong to.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A Python process, and what it has said so far, line by line. It is killed when it is dropped.
+/// A Python process, and what it says, line by line. It is killed when it is dropped.
 struct Python {
     child: Child,
-    said: Arc<Mutex<Vec<String>>>,
+    said: NamedTempFile,
 }
 
 impl Python {
     fn start(script: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(PYTHON)
-            .arg(format!(
-                "{}/tests/it/grpc/{script}",
-                env!("CARGO_MANIFEST_DIR")
-            ))
+        let said = NamedTempFile::new().unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/grpc/");
+        let child = Command::new(PYTHON)
+            .arg(format!("{folder}{script}"))
             .args(arguments)
             .env_remove("http_proxy")
             .env_remove("https_proxy")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(said.reopen().unwrap())
             .spawn()
             .unwrap();
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let heard = Arc::clone(&said);
-        thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .for_each(|line| heard.lock().unwrap().push(line))
-        });
         Self { child, said }
     }
 
-    /// The first line of this kind, once it is there.
+    /// The whole lines so far that are meant.
+    fn lines(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+        let said = fs::read_to_string(self.said.path()).unwrap();
+        let whole = said
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'));
+        whole
+            .filter(|line| is_meant(line))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The first of them, once it is there.
     async fn line(&self, is_meant: impl Fn(&str) -> bool) -> String {
         eventually("a line of Python", async || {
-            let said = self.said.lock().unwrap();
-            said.iter().find(|line| is_meant(line)).cloned()
+            self.lines(&is_meant).into_iter().next()
         })
         .await
     }
 
     fn calls(&self) -> usize {
-        let said = self.said.lock().unwrap();
-        said.iter()
-            .filter(|line| line.starts_with("called"))
-            .count()
+        self.lines(|line| line.starts_with("called")).len()
+    }
+
+    async fn cancelled(&self, times: usize) {
+        eventually("a call to be cancelled", async || {
+            (self.lines(|line| line == "cancelled").len() == times).then_some(())
+        })
+        .await;
     }
 }
 
@@ -80,7 +83,7 @@ struct Both {
     gateway: Gateway,
     app: Python,
     token: String,
-    alice: crate::harness::caller::Caller,
+    alice: Caller,
 }
 
 async fn start() -> Option<Both> {
@@ -216,8 +219,7 @@ async fn a_call_ends_with_its_session_and_with_its_deadline() {
         (&late["code"], &late["messages"]),
         (&json!(4), &json!(["begun"]))
     );
-    both.app.line(|line| line == "cancelled").await;
-    both.app.said.lock().unwrap().clear();
+    both.app.cancelled(1).await;
     let client = both.begin("/notes/Slow", &both.token);
     client.line(|line| line.contains("begun")).await;
     both.alice
@@ -236,5 +238,5 @@ async fn a_call_ends_with_its_session_and_with_its_deadline() {
             .contains("session was ended"),
         "{ended}"
     );
-    both.app.line(|line| line == "cancelled").await;
+    both.app.cancelled(2).await;
 }
