@@ -49,4 +49,5 @@ mod tokens;
 mod transport;
 mod upstreams;
 mod upstreams_lie;
+mod upstreams_nginx;
 mod websockets;
