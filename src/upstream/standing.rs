@@ -315,4 +315,4 @@ impl Standing {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

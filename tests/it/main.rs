@@ -49,5 +49,8 @@ mod streams;
 mod tls;
 mod tokens;
 mod transport;
+mod upstreams;
+mod upstreams_lie;
+mod upstreams_nginx;
 mod websockets;
 mod websockets_http2;
