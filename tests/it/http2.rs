@@ -199,12 +199,12 @@ async fn pseudo_fields_name_one_method_one_host_and_one_path() {
         (
             &[
                 (":method", "CONNECT"),
-                (":protocol", "websocket"),
+                (":protocol", "connect-udp"),
                 SCHEME,
                 AUTHORITY,
                 PATH,
             ],
-            reset(),
+            method(),
         ),
         (
             &[
