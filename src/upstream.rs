@@ -1,60 +1,66 @@
-//! Upstreams: named, each with its own pool of connections on each core.
+//! Upstreams: named, each with targets, and on each core with its own connections to them.
 //!
 //! A connection belongs to one core from its first to its last byte, so nothing here is locked. At
-//! most `connections` are open at once from a core; as many requests again may wait, and are refused
-//! when they have waited for `connect_timeout` (SECURITY 53). A connection goes back to the pool only when
+//! most `connections` are open at once from a core; `queue` more requests may wait, and are refused
+//! when they have waited for `timeouts.connect` (SECURITY 53). A connection goes back to the pool only when
 //! its response was read to the end (SECURITY 54).
+//!
+//! A request is never sent where something could happen twice: again only where not a byte of it was
+//! sent, or where it is idempotent, has no body, and its connection ended before a byte of an answer.
+
+mod balance;
+mod budget;
+mod connection;
+mod health;
+mod names;
+mod shares;
+mod socket;
+pub mod standing;
+mod target;
 
 use std::cell::Cell;
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::client::conn::http1::SendRequest;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::AtEnd;
-use crate::body::Progress;
 use crate::body::RequestBody;
 use crate::body::ResponseBody;
 use crate::config;
+use crate::config::Balance;
+use crate::config::LimitBy;
 use crate::limiter::LimitKey;
-
-/// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
-/// Apache 5 s), because a request that meets a connection just being closed is lost.
-const IDLE_MAX: Duration = Duration::from_secs(4);
-
-/// Header block of a response: more is not an answer but a leak.
-const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+use crate::upstream::balance::Balancer;
+use crate::upstream::balance::Candidate;
+use crate::upstream::balance::Tried;
+use crate::upstream::budget::Budget;
+use crate::upstream::connection::Connection;
+use crate::upstream::connection::Exchanged;
+pub use crate::upstream::shares::Share;
+use crate::upstream::shares::Shares;
+use crate::upstream::standing::Standing;
+use crate::upstream::target::InUse;
+use crate::upstream::target::Target;
 
 /// Which side failed, and how: 502, 503 and 504 tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
+    /// Its health checks say that it is down.
+    #[error("upstream_down")]
+    Down,
     /// No connection could be made.
     #[error("upstream_unreachable")]
     Unreachable,
@@ -77,32 +83,29 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Inner {
-    config: Arc<config::Upstream>,
-    idle: RefCell<VecDeque<Idle>>,
+    standing: Arc<Standing>,
+    targets: Vec<Rc<Target>>,
+    balancer: Balancer,
+    budget: Budget,
     slots: Arc<Semaphore>,
     shares: Rc<Shares>,
     waiting: Cell<usize>,
-    reachable: Cell<bool>,
 }
 
-#[derive(Debug)]
-struct Idle {
-    open: Open,
-    since: Instant,
+/// On whose behalf a request is sent.
+#[derive(Debug, Default)]
+pub struct Party {
+    /// Who is counted for the connections that it keeps; nobody where that is not counted.
+    pub holder: Option<LimitKey>,
+    /// Whom [`Upstream::hashes`] sends to the same target again.
+    pub hashed: Option<LimitKey>,
 }
 
-/// An open connection. Its task ends with it, whatever is still under way on it: a client that went
-/// away, or an app that answered before it had read the request, holds nothing.
-#[derive(Debug)]
-struct Open {
-    sender: SendRequest<RequestBody>,
-    _task: AbortOnDropHandle<()>,
-}
-
-/// An open connection in use, and the slot that its use occupies.
+/// A connection in use, the target it leads to, and the slot that its use occupies.
 #[derive(Debug)]
 pub struct Link {
-    open: Open,
+    connection: Connection,
+    target: InUse,
     slot: OwnedSemaphorePermit,
 }
 
@@ -130,26 +133,50 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct GoBack {
     link: Link,
-    upstream: Upstream,
 }
+
+/// How many targets one request tries to connect to.
+const TARGETS_TRIED_MAX: u32 = 3;
+
+/// How often one request is sent again.
+const SENT_AGAIN_MAX: usize = 2;
 
 impl Upstream {
     /// An upstream without connections.
-    pub fn new(config: Arc<config::Upstream>) -> Self {
+    pub fn new(standing: Arc<Standing>) -> Self {
+        let config = standing.config();
+        let targets = 0..config.targets.len();
+        let targets = targets.map(|index| Rc::new(Target::new(&standing, index)));
+        let urls = config.targets.iter().map(ToString::to_string);
         Self {
             inner: Rc::new(Inner {
+                targets: targets.collect(),
+                balancer: Balancer::new(config.balance, urls),
+                budget: Budget::new(config.retries),
                 slots: Arc::new(Semaphore::new(config.connections)),
                 waiting: Cell::new(0),
-                reachable: Cell::new(true),
-                config,
-                idle: RefCell::default(),
                 shares: Rc::default(),
+                standing,
             }),
         }
     }
 
-    /// Sends one request and waits for the response's header. A connection that turns out to be
-    /// closed before a byte was sent is replaced; nothing that may have been sent is repeated.
+    fn config(&self) -> &config::Upstream {
+        self.inner.standing.config()
+    }
+
+    /// By what of a caller its target is chosen; `None` where that makes no difference.
+    pub fn hashes(&self) -> Option<LimitBy> {
+        let config = self.config();
+        match config.balance {
+            _ if config.targets.len() < 2 => None,
+            Balance::P2c | Balance::RoundRobin => None,
+            Balance::HashUser => Some(LimitBy::User),
+            Balance::HashAddress => Some(LimitBy::Address),
+        }
+    }
+
+    /// Sends one request and waits for the response's header.
     ///
     /// # Errors
     ///
@@ -157,9 +184,10 @@ impl Upstream {
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
-        holder: Option<LimitKey>,
+        party: Party,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
-        let mut slot = match holder.filter(|_| !request.body().is_end_stream()) {
+        let Party { holder, hashed } = party;
+        let slot = match holder.filter(|_| !request.body().is_end_stream()) {
             Some(holder) => {
                 let (slot, share) = self.share(&holder).await?;
                 request.body_mut().hold(share);
@@ -167,21 +195,76 @@ impl Upstream {
             }
             None => self.slot().await?,
         };
+        self.inner.budget.deposit();
+        let mut sent_again = 0;
+        let mut tried = Tried::default();
+        let mut target = self
+            .choose(hashed.as_ref(), tried)
+            .ok_or(UpstreamError::Down)?;
+        let mut idle = target.take_idle();
         loop {
-            let idle = self.take_idle();
             let is_new = idle.is_none();
-            let open = match idle {
-                Some(open) => open,
-                // Boxed: it is rare, and would make every request's future larger.
-                None => Box::pin(self.connect()).await?,
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => {
+                    // Boxed: it is rare, and would make every request's future larger.
+                    let connecting = Box::pin(self.connect(target, hashed.as_ref(), &mut tried));
+                    let connected = connecting.await?;
+                    target = connected.0;
+                    connected.1
+                }
             };
-            match self.exchange(Link { open, slot }, request).await? {
-                Exchanged::Answered(response, link) => match self.plain(response, link) {
-                    Answer::Plain(response) => return Ok(response),
-                    Answer::Switched(..) => return Err(UpstreamError::Invalid),
-                },
-                Exchanged::Unsent(..) if is_new => return Err(UpstreamError::Invalid),
-                Exchanged::Unsent(unsent, free) => (request, slot) = (unsent, free),
+            let spare = (sent_again < SENT_AGAIN_MAX)
+                .then(|| self.spare(&request))
+                .flatten();
+            let patience = self.config().response_timeout;
+            match connection.exchange(request, patience).await {
+                Exchanged::Answered(response) => {
+                    self.note_status(&target, response.status());
+                    let link = Link {
+                        connection,
+                        target,
+                        slot,
+                    };
+                    return match self.plain(response, link) {
+                        Answer::Plain(response) => Ok(response),
+                        Answer::Switched(..) => Err(UpstreamError::Invalid),
+                    };
+                }
+                Exchanged::Unsent(unsent) if is_new => {
+                    target.failed();
+                    let another = self.choose(hashed.as_ref(), tried);
+                    target = another.ok_or(UpstreamError::Invalid)?;
+                    self.inner.standing.metrics().tried_another();
+                    request = *unsent;
+                    idle = target.take_idle();
+                }
+                // It was closed while nobody used it: that says nothing of the target.
+                Exchanged::Unsent(unsent) => {
+                    request = *unsent;
+                    idle = target.take_idle();
+                }
+                Exchanged::Unanswered => {
+                    if is_new {
+                        target.failed();
+                    }
+                    tried = tried.with(target.index());
+                    let another = self.choose(hashed.as_ref(), tried);
+                    // The only target gets it again where the connection was an old one, and perhaps
+                    // just being closed; and over a new one, because the others may be just as old.
+                    if another.is_none() && is_new {
+                        return Err(UpstreamError::Invalid);
+                    }
+                    request = self.again(spare).ok_or(UpstreamError::Invalid)?;
+                    sent_again += 1;
+                    idle = another.as_ref().and_then(|another| another.take_idle());
+                    target = another.unwrap_or(target);
+                }
+                Exchanged::Failed(error) => {
+                    target.failed();
+                    return Err(error);
+                }
+                Exchanged::BrokenOff(error) => return Err(error),
             }
         }
     }
@@ -195,8 +278,9 @@ impl Upstream {
     pub async fn switch(
         &self,
         request: Request<RequestBody>,
-        holder: Option<LimitKey>,
+        party: Party,
     ) -> Result<Answer, UpstreamError> {
+        let Party { holder, hashed } = party;
         let (slot, share) = match holder {
             Some(holder) => self
                 .share(&holder)
@@ -204,39 +288,113 @@ impl Upstream {
                 .map(|(slot, share)| (slot, Some(share)))?,
             None => (self.slot().await?, None),
         };
-        let open = self.connect().await?;
-        match self.exchange(Link { open, slot }, request).await? {
-            Exchanged::Answered(response, link) => Ok(match self.plain(response, link) {
-                Answer::Switched(response, switched) => Answer::Switched(
-                    response,
-                    Switched {
-                        _share: share,
-                        ..switched
-                    },
-                ),
-                plain @ Answer::Plain(_) => plain,
-            }),
-            Exchanged::Unsent(..) => Err(UpstreamError::Invalid),
+        let target = self.choose(hashed.as_ref(), Tried::default());
+        let target = target.ok_or(UpstreamError::Down)?;
+        let mut tried = Tried::default();
+        let connecting = self.connect(target, hashed.as_ref(), &mut tried);
+        let (target, mut connection) = connecting.await?;
+        let patience = self.config().response_timeout;
+        let response = match connection.exchange(request, patience).await {
+            Exchanged::Answered(response) => response,
+            Exchanged::Unsent(_) | Exchanged::Unanswered => {
+                target.failed();
+                return Err(UpstreamError::Invalid);
+            }
+            Exchanged::Failed(error) => {
+                target.failed();
+                return Err(error);
+            }
+            Exchanged::BrokenOff(error) => return Err(error),
+        };
+        self.note_status(&target, response.status());
+        let link = Link {
+            connection,
+            target,
+            slot,
+        };
+        Ok(match self.plain(response, link) {
+            Answer::Switched(response, switched) => Answer::Switched(
+                response,
+                Switched {
+                    _share: share,
+                    ..switched
+                },
+            ),
+            plain @ Answer::Plain(_) => plain,
+        })
+    }
+
+    /// A target that may have the next request and has not been tried.
+    fn choose(&self, key: Option<&LimitKey>, tried: Tried) -> Option<InUse> {
+        let index = self.inner.balancer.choose(self.candidates(), key, tried)?;
+        self.inner.targets.get(index).map(InUse::new)
+    }
+
+    fn candidates(&self) -> impl Fn(usize) -> Candidate {
+        |index| {
+            let target = self.inner.targets.get(index);
+            target.map_or(Candidate::NONE, |target| target.candidate())
         }
     }
 
-    async fn exchange(
+    /// A new connection to a target, or to another one where that cannot be reached: nothing has been
+    /// sent yet. All of them together get `timeouts.connect`.
+    async fn connect(
         &self,
-        mut link: Link,
-        request: Request<RequestBody>,
-    ) -> Result<Exchanged, UpstreamError> {
-        let progress = request.body().progress();
-        let answer = pin!(link.open.sender.try_send_request(request));
-        match self.in_time(answer, &progress).await? {
-            Ok(response) if is_framed_well(response.headers()) => {
-                progress.answered();
-                Ok(Exchanged::Answered(response, link))
+        mut target: InUse,
+        key: Option<&LimitKey>,
+        tried: &mut Tried,
+    ) -> Result<(InUse, Connection), UpstreamError> {
+        let deadline = Instant::now() + self.config().connect_timeout;
+        loop {
+            *tried = tried.with(target.index());
+            let is_last = tried.count() >= TARGETS_TRIED_MAX
+                || !self.inner.balancer.has_another(self.candidates(), *tried);
+            let left = deadline.saturating_duration_since(Instant::now());
+            // One that swallows packets must not take all the time of the next.
+            let patience = if is_last { left } else { left / 2 };
+            if let Ok(connection) = target.connect(patience).await {
+                return Ok((target, connection));
             }
-            Ok(_) => Err(UpstreamError::Invalid),
-            Err(mut failed) => match failed.take_message() {
-                Some(unsent) => Ok(Exchanged::Unsent(unsent, link.slot)),
-                None => Err(UpstreamError::Invalid),
-            },
+            let another = (!is_last).then(|| self.choose(key, *tried)).flatten();
+            target = another.ok_or(UpstreamError::Unreachable)?;
+            self.inner.standing.metrics().tried_another();
+        }
+    }
+
+    /// A copy of a request that may be sent again, should the first one meet with silence: an idempotent
+    /// one (RFC 9110 §9.2.2) without a body.
+    fn spare(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+        if !request.method().is_idempotent() || !self.inner.budget.is_open() {
+            return None;
+        }
+        let mut spare = Request::new(request.body().again()?);
+        *spare.method_mut() = request.method().clone();
+        *spare.uri_mut() = request.uri().clone();
+        *spare.headers_mut() = request.headers().clone();
+        Some(spare)
+    }
+
+    /// The copy, where the budget allows to send it.
+    fn again(&self, spare: Option<Request<RequestBody>>) -> Option<Request<RequestBody>> {
+        let spare = spare?;
+        let metrics = self.inner.standing.metrics();
+        if self.inner.budget.withdraw() {
+            metrics.sent_again();
+            Some(spare)
+        } else {
+            metrics.over_budget();
+            None
+        }
+    }
+
+    /// An answer is a success, unless the file calls its status a failure.
+    fn note_status(&self, target: &InUse, status: StatusCode) {
+        let ejection = self.config().ejection.as_ref();
+        if ejection.is_some_and(|ejection| ejection.statuses.contains(&status)) {
+            target.failed();
+        } else {
+            target.succeeded();
         }
     }
 
@@ -251,51 +409,23 @@ impl Upstream {
             };
             return Answer::Switched(response.map(drop), switched);
         }
-        let go_back = GoBack {
-            link,
-            upstream: self.clone(),
-        };
-        let timeouts = &self.inner.config;
+        let timeouts = self.config();
         let pause = if is_stream(&response) {
             timeouts.stream_idle_timeout
         } else {
             timeouts.idle_timeout
         };
-        Answer::Plain(response.map(|body| ResponseBody::new(body, pause, go_back)))
-    }
-
-    /// `timeouts.response` counts from the last piece of the request's body: a long upload is not
-    /// a slow answer.
-    async fn in_time<T>(
-        &self,
-        mut answer: Pin<&mut impl Future<Output = T>>,
-        progress: &Progress,
-    ) -> Result<T, UpstreamError> {
-        let patience = self.inner.config.response_timeout;
-        let mut deadline = tokio::time::Instant::now() + patience;
-        loop {
-            if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
-                return Ok(answer);
-            }
-            let extended = progress.moved_at() + patience;
-            if extended <= deadline {
-                return Err(UpstreamError::Timeout);
-            }
-            deadline = extended;
-        }
+        Answer::Plain(response.map(|body| ResponseBody::new(body, pause, GoBack { link })))
     }
 
     /// How long a stream may say nothing.
     pub fn stream_idle_timeout(&self) -> Duration {
-        self.inner.config.stream_idle_timeout
+        self.config().stream_idle_timeout
     }
 
     /// Closes connections that have been idle for too long; the core calls this now and then.
     pub fn sweep(&self) {
-        self.inner
-            .idle
-            .borrow_mut()
-            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.open.sender.is_closed());
+        self.inner.targets.iter().for_each(|target| target.sweep());
     }
 
     /// Leave to use one connection for as long as it pleases whoever uses it: for a body, which comes as
@@ -305,7 +435,7 @@ impl Upstream {
         &self,
         holder: &LimitKey,
     ) -> Result<(OwnedSemaphorePermit, Share), UpstreamError> {
-        let deadline = tokio::time::Instant::now() + self.inner.config.connect_timeout;
+        let deadline = Instant::now() + self.config().connect_timeout;
         loop {
             let slot = self.slot().await?;
             let left = self.inner.slots.available_permits();
@@ -325,122 +455,16 @@ impl Upstream {
         if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
             return Ok(slot);
         }
-        // As many may wait as may be served: more would only wait in vain.
+        // More would only wait in vain.
         let waiting = Waiting::begin(&self.inner.waiting);
-        if waiting.of_all > self.inner.config.connections {
+        if waiting.of_all > self.config().queue {
             return Err(UpstreamError::Busy);
         }
-        timeout(self.inner.config.connect_timeout, slots.acquire_owned())
+        timeout(self.config().connect_timeout, slots.acquire_owned())
             .await
             .ok()
             .and_then(Result::ok)
             .ok_or(UpstreamError::Busy)
-    }
-
-    /// The connection that was used last: its buffers are warm, and the others may grow old.
-    fn take_idle(&self) -> Option<Open> {
-        let mut idle = self.inner.idle.borrow_mut();
-        while let Some(Idle { open, since }) = idle.pop_back() {
-            if open.sender.is_ready() && since.elapsed() < IDLE_MAX {
-                return Some(open);
-            }
-        }
-        None
-    }
-
-    async fn connect(&self) -> Result<Open, UpstreamError> {
-        let config = &self.inner.config;
-        let authority = &config.authority;
-        let host = authority.host().trim_matches(['[', ']']);
-        let port = authority.port_u16().unwrap_or(80);
-        let connecting = timeout(config.connect_timeout, TcpStream::connect((host, port)));
-        let stream = connecting.await.unwrap_or_else(|late| Err(late.into()));
-        let stream = self.note_reached(stream)?;
-        // Without it small writes wait for acknowledgements; failing to set it only costs time.
-        let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| UpstreamError::Unreachable)?;
-        let name = config.name.clone();
-        let task = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
-            }
-        });
-        Ok(Open {
-            sender,
-            _task: AbortOnDropHandle::new(task),
-        })
-    }
-
-    /// Logs when an upstream is lost and when it is back, not each request that meets it.
-    fn note_reached(&self, stream: io::Result<TcpStream>) -> Result<TcpStream, UpstreamError> {
-        let name = &self.inner.config.name;
-        let was_reachable = self.inner.reachable.replace(stream.is_ok());
-        match &stream {
-            Ok(_) if !was_reachable => {
-                tracing::info!(upstream.name = %name, "the upstream can be reached again");
-            }
-            Err(error) if was_reachable => {
-                tracing::warn!(upstream.name = %name, %error, "cannot connect to the upstream");
-            }
-            Ok(_) | Err(_) => {}
-        }
-        stream.map_err(|_| UpstreamError::Unreachable)
-    }
-
-    fn keep(&self, open: Open) {
-        self.inner.idle.borrow_mut().push_back(Idle {
-            open,
-            since: Instant::now(),
-        });
-    }
-}
-
-/// How many connections each holder keeps for as long as it pleases him.
-#[derive(Debug, Default)]
-struct Shares {
-    held: RefCell<HashMap<LimitKey, usize>>,
-    given_back: Notify,
-}
-
-impl Shares {
-    /// However few are left.
-    const ALWAYS_GRANTED: usize = 4;
-
-    fn take(self: &Rc<Self>, holder: &LimitKey, left: usize) -> Option<Share> {
-        let mut held = self.held.borrow_mut();
-        let count = held.entry(holder.clone()).or_default();
-        if *count >= left.max(Self::ALWAYS_GRANTED) {
-            return None;
-        }
-        *count += 1;
-        Some(Share {
-            holder: holder.clone(),
-            shares: Rc::clone(self),
-        })
-    }
-}
-
-/// One of them. It comes back when it is dropped.
-#[derive(Debug)]
-pub struct Share {
-    holder: LimitKey,
-    shares: Rc<Shares>,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.shares.held.borrow_mut();
-        if let Some(count) = held.get_mut(&self.holder) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.holder);
-            }
-        }
-        self.shares.given_back.notify_waiters();
     }
 }
 
@@ -464,25 +488,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Whether an answer has one end, and everybody finds the same (SECURITY 54, RFC 9112 §6.3): hyper takes
-/// the last of several codings and forgets a length beside it, and a client might not. And it is no
-/// larger than what is held for it.
-fn is_framed_well(headers: &HeaderMap) -> bool {
-    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let framed = match (codings.next(), lengths.next()) {
-        (None, None) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (None, Some(length)) => length.as_bytes().iter().all(u8::is_ascii_digit),
-        (Some(_), Some(_)) => false,
-    };
-    framed
-        && codings.next().is_none()
-        && lengths.next().is_none()
-        && headers.iter().map(bytes).sum::<usize>() <= RESPONSE_HEADER_BYTES_MAX
-}
-
 /// Events come when there are any.
 fn is_stream<B>(response: &Response<B>) -> bool {
     const EVENTS: &[u8] = b"text/event-stream";
@@ -491,26 +496,24 @@ fn is_stream<B>(response: &Response<B>) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
 }
 
-/// What became of an attempt to send.
-enum Exchanged {
-    Answered(Response<Incoming>, Link),
-    /// Not a byte of it was sent.
-    Unsent(Request<RequestBody>, OwnedSemaphorePermit),
-}
-
 impl AtEnd for GoBack {
     fn at_end(self) {
-        let Self { mut link, upstream } = self;
-        if link.open.sender.is_ready() {
-            upstream.keep(link.open);
+        let Link {
+            mut connection,
+            target,
+            slot,
+        } = self.link;
+        if connection.is_ready() {
+            target.keep(connection);
             return;
         }
         // The response is complete but the request's body is perhaps not: the connection is good
         // again only when that is over, and it may hold its slot only for a moment.
         tokio::task::spawn_local(async move {
-            let ready = timeout(Duration::from_secs(1), link.open.sender.ready()).await;
-            if matches!(ready, Ok(Ok(()))) {
-                upstream.keep(link.open);
+            let _slot = slot;
+            let ready = timeout(Duration::from_secs(1), connection.ready()).await;
+            if ready == Ok(true) {
+                target.keep(connection);
             }
         });
     }

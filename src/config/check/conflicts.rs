@@ -56,9 +56,9 @@ fn circles(config: &Config, report: &Report<'_>) {
         .map(|listener| listener.address)
         .chain(config.admin.map(|admin| admin.address))
         .collect();
-    for upstream in &config.upstreams {
-        let host = upstream.authority.host();
-        let port = upstream.authority.port_u16().unwrap_or(80);
+    let upstreams = config.upstreams.iter();
+    for target in upstreams.flat_map(|upstream| &upstream.targets) {
+        let (host, port) = (target.authority.host(), target.port());
         let is_public = public.host_str() == Some(host);
         let is_own = listening
             .iter()
@@ -66,10 +66,10 @@ fn circles(config: &Config, report: &Report<'_>) {
             .any(|own| is_public || reaches(host, own.ip()));
         if is_own || (is_public && public.port_or_known_default() == Some(port)) {
             report.problem_at(
-                upstream.position,
+                target.position,
                 format!(
                     "{}: the gateway itself listens there; name the app that is behind it",
-                    upstream.authority
+                    target.authority
                 ),
             );
         }

@@ -72,7 +72,7 @@ path_allow = ["semicolon"]
         (&Target::Upstream(0), &Target::Echo)
     );
     assert_eq!(config.upstreams.len(), 1);
-    assert_eq!(config.upstreams[0].authority, "127.0.0.1:5000");
+    assert_eq!(config.upstreams[0].targets[0].authority, "127.0.0.1:5000");
     assert!(public.paths[0].to_string() == "/notes/public" && aaa.paths[0].to_string() == "/");
 }
 

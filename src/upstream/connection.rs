@@ -1,0 +1,178 @@
+//! One connection to a target: made, used for a request, judged by its answer. Nobody else knows which
+//! protocol it speaks. An answer that has more than one end, or none, goes no further than here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::header;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::body::Progress;
+use crate::body::RequestBody;
+use crate::config::UpstreamTarget;
+use crate::upstream::UpstreamError;
+use crate::upstream::socket;
+use crate::upstream::socket::Heard;
+use crate::upstream::socket::Listening;
+
+/// Header block of a response: more is not an answer but a leak.
+const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// An open connection. Its task ends with it, whatever is still under way on it: a client that went
+/// away, or an app that answered before it had read the request, holds nothing.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    address: SocketAddr,
+    heard: Heard,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What became of an attempt to send.
+pub(super) enum Exchanged {
+    Answered(Response<Incoming>),
+    /// Not a byte of it was sent.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection ended before there was a byte of an answer. What became of the request, nobody knows.
+    Unanswered,
+    /// There is no answer, or none that is HTTP, and it is the app's own fault.
+    Failed(UpstreamError),
+    /// There is no answer, and it may be the client's fault.
+    BrokenOff(UpstreamError),
+}
+
+impl Connection {
+    /// Connects to one of the addresses. `name` is the upstream's, for the log.
+    pub(super) async fn open(
+        _target: &UpstreamTarget,
+        addresses: &[SocketAddr],
+        patience: Duration,
+        name: &str,
+    ) -> io::Result<Self> {
+        let (stream, address) = socket::connect(addresses, patience).await?;
+        let heard = Heard::default();
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
+            .handshake(TokioIo::new(Listening::new(stream, &heard)))
+            .await
+            .map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let task = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
+            }
+        });
+        Ok(Self {
+            sender,
+            address,
+            heard,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    /// Sends one request and waits for the response's header, for no longer than `patience`.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        patience: Duration,
+    ) -> Exchanged {
+        let progress = request.body().progress();
+        let is_all_sent = request.body().is_end_stream();
+        self.heard.asked();
+        let answer = pin!(self.sender.try_send_request(request));
+        let Some(answer) = in_time(answer, &progress, patience).await else {
+            return if is_all_sent {
+                Exchanged::Failed(UpstreamError::Timeout)
+            } else {
+                Exchanged::BrokenOff(UpstreamError::Timeout)
+            };
+        };
+        match answer {
+            Ok(response) if is_framed_well(response.headers()) => {
+                self.heard.answered();
+                progress.answered();
+                Exchanged::Answered(response)
+            }
+            Ok(_) => Exchanged::Failed(UpstreamError::Invalid),
+            Err(mut failed) => match failed.take_message() {
+                Some(unsent) => Exchanged::Unsent(Box::new(unsent)),
+                None if progress.error().is_some() => Exchanged::BrokenOff(UpstreamError::Invalid),
+                None if self.heard.is_silent() => Exchanged::Unanswered,
+                None => Exchanged::Failed(UpstreamError::Invalid),
+            },
+        }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it can take another request now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether it never will again.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Waits until it can take another request: whether it ever can.
+    pub(super) async fn ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+}
+
+/// `timeouts.response` counts from the last piece of the request's body: a long upload is not
+/// a slow answer. `None` where it has passed.
+async fn in_time<T>(
+    mut answer: Pin<&mut impl Future<Output = T>>,
+    progress: &Progress,
+    patience: Duration,
+) -> Option<T> {
+    let mut deadline = tokio::time::Instant::now() + patience;
+    loop {
+        if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
+            return Some(answer);
+        }
+        let extended = progress.moved_at() + patience;
+        if extended <= deadline {
+            return None;
+        }
+        deadline = extended;
+    }
+}
+
+/// Whether an answer has one end, and everybody finds the same (SECURITY 54, RFC 9112 §6.3): hyper takes
+/// the last of several codings and forgets a length beside it, and a client might not. And it is no
+/// larger than what is held for it.
+fn is_framed_well(headers: &HeaderMap) -> bool {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let framed = match (codings.next(), lengths.next()) {
+        (None, None) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (None, Some(length)) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(_), Some(_)) => false,
+    };
+    framed
+        && codings.next().is_none()
+        && lengths.next().is_none()
+        && headers.iter().map(bytes).sum::<usize>() <= RESPONSE_HEADER_BYTES_MAX
+}

@@ -1,0 +1,57 @@
+//! How many connections each holder keeps for as long as it pleases him: no more than are left for all
+//! others (SECURITY 53).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use crate::limiter::LimitKey;
+
+/// What every holder has.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    held: RefCell<HashMap<LimitKey, usize>>,
+    /// Tells those who wait that a share came back.
+    pub(super) given_back: Notify,
+}
+
+impl Shares {
+    /// However few are left.
+    const ALWAYS_GRANTED: usize = 4;
+
+    /// One more for this holder, where `left` are left for all.
+    pub(super) fn take(self: &Rc<Self>, holder: &LimitKey, left: usize) -> Option<Share> {
+        let mut held = self.held.borrow_mut();
+        let count = held.entry(holder.clone()).or_default();
+        if *count >= left.max(Self::ALWAYS_GRANTED) {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            holder: holder.clone(),
+            shares: Rc::clone(self),
+        })
+    }
+}
+
+/// One of them. It comes back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    holder: LimitKey,
+    shares: Rc<Shares>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.shares.held.borrow_mut();
+        if let Some(count) = held.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.holder);
+            }
+        }
+        self.shares.given_back.notify_waiters();
+    }
+}
