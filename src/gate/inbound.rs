@@ -143,7 +143,7 @@ impl<B> Inbound<B> {
             version,
             path,
             host,
-            scheme: scheme(connection, &headers),
+            scheme: scheme(connection, source.through_proxy, &headers),
             headers,
             unusual,
             authorization,
@@ -241,9 +241,12 @@ impl<B> Inbound<B> {
     }
 }
 
-/// Only from a trusted proxy has `X-Forwarded-Proto` got this far.
-fn scheme(connection: &Connection, headers: &HeaderMap) -> &'static str {
-    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+/// Only a trusted proxy is asked what its client used.
+fn scheme(connection: &Connection, through_proxy: bool, headers: &HeaderMap) -> &'static str {
+    let told = through_proxy
+        .then(|| headers.get("x-forwarded-proto"))
+        .flatten();
+    match told.map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ if connection.tls => "https",
