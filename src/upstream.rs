@@ -248,14 +248,15 @@ impl Upstream {
                     if is_new {
                         target.failed();
                     }
+                    let spare = spare.ok_or(UpstreamError::Invalid)?;
                     tried = tried.with(target.index());
                     let another = self.choose(hashed.as_ref(), tried);
                     // The only target gets it again where the connection was an old one, and perhaps
                     // just being closed; and over a new one, because the others may be just as old.
-                    if another.is_none() && is_new {
+                    if another.is_none() && is_new || !self.may_send_again() {
                         return Err(UpstreamError::Invalid);
                     }
-                    request = self.again(spare).ok_or(UpstreamError::Invalid)?;
+                    request = spare;
                     sent_again += 1;
                     idle = another.as_ref().and_then(|another| another.take_idle());
                     target = another.unwrap_or(target);
@@ -376,17 +377,16 @@ impl Upstream {
         Some(spare)
     }
 
-    /// The copy, where the budget allows to send it.
-    fn again(&self, spare: Option<Request<RequestBody>>) -> Option<Request<RequestBody>> {
-        let spare = spare?;
+    /// Whether the budget allows to send something again.
+    fn may_send_again(&self) -> bool {
         let metrics = self.inner.standing.metrics();
-        if self.inner.budget.withdraw() {
+        let may = self.inner.budget.withdraw();
+        if may {
             metrics.sent_again();
-            Some(spare)
         } else {
             metrics.over_budget();
-            None
         }
+        may
     }
 
     /// An answer is a success, unless the file calls its status a failure.

@@ -1,4 +1,4 @@
-//! `portcullis check`: every problem of the file at once; then its routes, and what is odd.
+//! `portcullis check`: every problem of the file at once; then its routes and upstreams, and what is odd.
 //!
 //! It must never open the database or a port, and never show a secret.
 
@@ -21,6 +21,7 @@ use crate::config::Problems;
 use crate::config::Route;
 use crate::config::Secrets;
 use crate::config::StoreKey;
+use crate::config::Upstream;
 use crate::startup::certificate;
 use crate::startup::store_key;
 
@@ -92,25 +93,14 @@ fn write_loaded(file: &Path, loaded: &Loaded, output: &mut dyn Write) -> io::Res
         upstream: "UPSTREAM".to_owned(),
     };
     let rows = config.routes.iter().map(|route| Row::new(route, config));
-    let rows: Vec<_> = [heading]
-        .into_iter()
-        .chain(rows)
-        .map(Row::into_cells)
-        .collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..6).map(width).collect();
-    for row in &rows {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        writeln!(output, "{}", line.trim_end())?;
+    let rows = [heading].into_iter().chain(rows).map(Row::into_cells);
+    write_table(&rows.collect::<Vec<_>>(), output)?;
+    let named: Vec<_> = config.upstreams.iter().filter(|it| is_named(it)).collect();
+    if !named.is_empty() {
+        writeln!(output)?;
+        let heading = ["UPSTREAM", "TARGETS", "BALANCE", "HEALTH"].map(ToOwned::to_owned);
+        let rows = [heading].into_iter().chain(named.into_iter().map(cells));
+        write_table(&rows.collect::<Vec<_>>(), output)?;
     }
     if !loaded.warnings.is_empty() {
         writeln!(output)?;
@@ -120,6 +110,42 @@ fn write_loaded(file: &Path, loaded: &Loaded, output: &mut dyn Write) -> io::Res
         writeln!(output, "{file}:{line}:{column}: warning: {message}")?;
     }
     Ok(())
+}
+
+fn write_table<const COLUMNS: usize>(
+    rows: &[[String; COLUMNS]],
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let widths = cells.map(|cell| cell.chars().count());
+        widths.max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..COLUMNS).map(width).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        writeln!(output, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Whether an upstream has a table of its own; the others are in the routes' table by their URL.
+fn is_named(upstream: &Upstream) -> bool {
+    !upstream.name.contains("://")
+}
+
+/// An upstream in words.
+fn cells(upstream: &Upstream) -> [String; 4] {
+    let health = upstream.health.as_ref();
+    [
+        upstream.name.clone(),
+        joined(&upstream.targets, "none"),
+        words::balance(upstream).to_owned(),
+        health.map_or_else(|| "not asked".to_owned(), |health| health.path.to_string()),
+    ]
 }
 
 fn as_json(checked: &Result<Loaded, Problems>) -> Value {
@@ -146,10 +172,20 @@ fn as_json(checked: &Result<Loaded, Problems>) -> Value {
                 })
             };
             let routes: Vec<_> = config.routes.iter().map(route).collect();
+            let upstream = |upstream: &Upstream| {
+                let targets: Vec<_> = upstream.targets.iter().map(ToString::to_string).collect();
+                json!({
+                    "name": upstream.name, "targets": targets,
+                    "balance": words::balance(upstream),
+                    "health": upstream.health.as_ref().map(|health| health.path.as_str()),
+                })
+            };
+            let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
             json!({
                 "file": config.file,
                 "problems": [],
                 "routes": routes,
+                "upstreams": upstreams,
                 "warnings": list(warnings),
             })
         }
@@ -288,6 +324,33 @@ gateway.toml:13:1: warning: route `api` is public: nobody is asked who they are
             .map(|line| line.split_once(": ").expect("a place").0)
             .collect();
         assert_eq!(places, ["gateway.toml:12:9", "gateway.toml:16:8"]);
+    }
+
+    #[test]
+    fn an_upstream_with_a_name_is_shown_with_its_targets() {
+        let named = format!(
+            "{GOOD}[upstreams.notes]\ntargets = [\"http://a:1\", \"http://b:1\"]\n\
+             balance = \"hash_user\"\nhealth.path = \"/up\"\n[upstreams.one]\ntargets = \"http://c\""
+        );
+        let (output, _) = check(&named, &Arguments::default(), 0);
+        assert!(
+            output.contains(
+                "
+UPSTREAM  TARGETS                 BALANCE    HEALTH
+notes     http://a:1, http://b:1  hash_user  /up
+one       http://c                p2c        not asked
+"
+            ),
+            "{output}"
+        );
+        let json = Arguments {
+            json: true,
+            ..Arguments::default()
+        };
+        let (output, _) = check(&named, &json, 0);
+        let value: Value = serde_json::from_str(&output).expect("it is JSON");
+        let targets = &value["upstreams"][0]["targets"];
+        assert_eq!(targets, &json!(["http://a:1", "http://b:1"]));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::fmt::Display;
 
 use crate::config::Auth;
+use crate::config::Balance;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Route;
 use crate::config::Target;
+use crate::config::Upstream;
 
 /// What a route asks of its callers: `required, scopes notes:read`.
 pub(super) fn auth(route: &Route) -> String {
@@ -47,6 +49,16 @@ pub(super) fn upstream<'a>(route: &Route, config: &'a Config) -> &'a str {
             .upstreams
             .get(index)
             .map_or("", |upstream| &upstream.name),
+    }
+}
+
+/// How an upstream chooses among its targets.
+pub(super) fn balance(upstream: &Upstream) -> &'static str {
+    match upstream.balance {
+        Balance::P2c => "p2c",
+        Balance::RoundRobin => "round_robin",
+        Balance::HashUser => "hash_user",
+        Balance::HashAddress => "hash_address",
     }
 }
 

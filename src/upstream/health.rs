@@ -138,3 +138,62 @@ impl Jitter {
         time * (parts + 1) / (1 << 16)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+
+    use super::*;
+
+    fn config(healthy: u32, unhealthy: u32) -> Health {
+        Health {
+            path: PathAndQuery::from_static("/healthz"),
+            host: None,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            statuses: Vec::new(),
+            healthy,
+            unhealthy,
+        }
+    }
+
+    /// `g`ood and `b`ad checks, and what changes with each: `U`p, `D`own or nothing.
+    #[track_caller]
+    fn check(config: &Health, checks: &str, changes: &str) {
+        let mut verdict = Verdict::default();
+        let judge = |check| match verdict.judge(check == 'g', config) {
+            Some(true) => 'U',
+            Some(false) => 'D',
+            None => '.',
+        };
+        assert_eq!(checks.chars().map(judge).collect::<String>(), changes);
+    }
+
+    #[test]
+    fn a_verdict_takes_several_checks_in_a_row() {
+        check(&config(2, 3), "gggg", "....");
+        check(&config(2, 3), "bbgbbgbbb", "........D");
+        check(&config(2, 3), "bbbbgbgg", "..D....U");
+        check(&config(1, 1), "bgbbgg", "DUD.U.");
+    }
+
+    #[test]
+    fn which_answers_are_good_can_be_said() {
+        let good = |status, good: &[u16]| {
+            let status_of = |status| StatusCode::from_u16(status).unwrap();
+            let good: Vec<_> = good.iter().copied().map(status_of).collect();
+            is_good(status_of(status), &good)
+        };
+        assert!(good(200, &[]) && good(204, &[]) && good(299, &[]));
+        assert!(!good(302, &[]) && !good(401, &[]) && !good(503, &[]));
+        assert!(good(401, &[200, 401]) && !good(204, &[200, 401]));
+    }
+
+    #[test]
+    fn jitter_is_a_part_and_differs() {
+        let (one, other) = (Jitter::default(), Jitter::default());
+        let parts = [&one, &other].map(|jitter| jitter.part_of(Duration::from_secs(1)));
+        assert!(parts.iter().all(|part| *part <= Duration::from_secs(1)));
+        assert_ne!(parts[0], parts[1]);
+    }
+}

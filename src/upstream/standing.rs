@@ -181,6 +181,7 @@ impl Standing {
             record.ejected_until = None;
         }
         self.settle(&mut records, Instant::now());
+        self.changed.notify_one();
     }
 
     /// Keeps weights true as time passes.
@@ -304,3 +305,6 @@ impl Standing {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

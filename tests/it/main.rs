@@ -47,4 +47,7 @@ mod streams;
 mod tls;
 mod tokens;
 mod transport;
+mod upstreams;
+mod upstreams_lie;
+mod upstreams_nginx;
 mod websockets;
