@@ -22,6 +22,7 @@ pub use session::SessionId;
 pub use subject::Subject;
 pub use user::DisplayName;
 pub use user::EmailAddress;
+pub use user::Handle;
 pub use user::Role;
 pub use user::User;
 pub use user::UserId;
