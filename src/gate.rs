@@ -35,6 +35,7 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
 use crate::authenticate::Caller;
@@ -112,7 +113,7 @@ pub struct Explained {
     pub route: Option<Arc<Route>>,
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
-    pub outcome: Result<Option<(http::Uri, HeaderMap)>, Rejection>,
+    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Rejection>,
 }
 
 /// The other side of a cross-origin request.
@@ -227,6 +228,7 @@ impl Gate {
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
     fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
+        route.admit(inbound.source().address)?;
         // A route that forwards the header as the app's own does not read it as a credential.
         let credential = (!route.config().forward_authorization)
             .then(|| inbound.authorization())
@@ -246,11 +248,11 @@ impl Gate {
         let outcome = match self.destination(&inbound, &mut trail) {
             Err(rejection) => Err(rejection),
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
-            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).map(|permit| {
+            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).and_then(|permit| {
+                let target = permit.target_for_app(inbound.path())?;
                 let mut headers = inbound.take_headers();
                 self.headers.complete(&mut headers, &permit, &inbound);
-                let target = forward::outbound_target(&permit, &inbound);
-                Some((target, headers))
+                Ok(Some((target, headers)))
             }),
         };
         Explained {
@@ -284,6 +286,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
+            route.admit(inbound.source().address)?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
             }

@@ -113,7 +113,7 @@ fn show(
     if arguments.json {
         writeln!(output, "{:#}", as_json(explained, config, is_known))?;
     } else {
-        write_text(explained, config, &arguments.method, is_known, output)?;
+        write_text(explained, config, arguments, is_known, output)?;
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -155,7 +155,9 @@ async fn authorization(
     let keys = opened.ring.reload(now).await?;
     let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
     let token = access.issue(&keys, &user, &session, now);
-    Ok(Some(HeaderValue::try_from(format!("Bearer {token}"))?))
+    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))?;
+    authorization.set_sensitive(true);
+    Ok(Some(authorization))
 }
 
 fn request(
@@ -186,10 +188,11 @@ fn request(
 fn write_text(
     explained: &Explained,
     config: &Config,
-    method: &Method,
+    arguments: &Arguments,
     is_known: bool,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
+    let Arguments { method, from, .. } = arguments;
     match &explained.route {
         Some(route) => {
             writeln!(
@@ -199,6 +202,9 @@ fn write_text(
                 route.config().position.line
             )?;
             writeln!(output, "auth      {}", words::auth(route.config()))?;
+            if !route.config().addresses.is_empty() {
+                writeln!(output, "from      {from}")?;
+            }
             writeln!(output, "limits    {}", policies(route, is_known))?;
             writeln!(
                 output,
@@ -271,12 +277,15 @@ fn fields(explained: &Explained, headers: &HeaderMap) -> Value {
     fields.collect()
 }
 
-/// An assertion is good for a minute with the app behind: it is named, not shown.
+/// An assertion is good for a minute with the app behind: it is named, not shown. Nor is what the file
+/// keeps secret, or the token that was made to ask with.
 fn shown(explained: &Explained, name: &HeaderName, value: &HeaderValue) -> String {
     let route = explained.route.as_ref();
     let assertion = route.and_then(|route| route.config().identity.assertion.as_ref());
     if assertion == Some(name) {
         "(a signed assertion)".to_owned()
+    } else if value.is_sensitive() {
+        "(a secret)".to_owned()
     } else {
         text(value)
     }

@@ -22,10 +22,16 @@ pub(super) fn auth(route: &Route) -> String {
     if !route.roles.is_empty() {
         auth += &format!(", roles {}", joined(&route.roles, ""));
     }
+    if !route.users.is_empty() {
+        auth += &format!(", users {}", joined(&route.users, ""));
+    }
     match &route.clients {
         Clients::None => {}
         Clients::Any => auth += ", clients *",
         Clients::Listed(clients) => auth += &format!(", clients {}", joined(clients, "")),
+    }
+    if !route.addresses.is_empty() {
+        auth += &format!(", from {}", joined(&route.addresses, ""));
     }
     auth
 }

@@ -4,9 +4,11 @@
 //! file without any makes a [`Config`]. What concerns several tables at once is `conflicts`.
 
 mod conflicts;
+mod headers;
 mod identity;
 mod listeners;
 mod routes;
+mod same_app;
 mod upstreams;
 
 use std::fs::File;

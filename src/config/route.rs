@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
+use ipnet::IpNet;
 
 use crate::config::IdentityHeaders;
 use crate::config::Position;
 use crate::config::Rate;
 use crate::domain::ClientId;
+use crate::domain::Handle;
 use crate::domain::Role;
 use crate::domain::Scopes;
 
@@ -32,18 +35,26 @@ pub struct Route {
     pub scopes: Scopes,
     /// `roles`: one of them; empty asks for none.
     pub roles: Vec<Role>,
+    /// `users`: one of them; empty asks for none.
+    pub users: Vec<Handle>,
     /// `clients`
     pub clients: Clients,
+    /// `addresses`: the networks that are admitted; empty admits them all.
+    pub addresses: Vec<IpNet>,
     /// `limits` and `limit`.
     pub limits: Vec<RouteLimit>,
     /// `cors`
     pub cors: Option<Cors>,
     /// The names of this route's identity headers.
     pub identity: IdentityHeaders,
-    /// `strip_prefix`: the paths of `[routes.NAME]`, of which the app is not told; none where it is
-    /// false. A sub-path takes away what its route does, never more: otherwise its requests would
-    /// reach the app under names that the route guards.
-    pub stripped: Vec<PathPrefix>,
+    /// `rewrite`, and `strip_prefix`, which is a rewrite to `/`.
+    pub rewrite: Option<Rewrite>,
+    /// `host_header = "upstream"`: `Host` is the upstream's own name, not the one the client asked for.
+    pub host_of_upstream: bool,
+    /// `request_headers`
+    pub request_headers: HeaderChanges,
+    /// `response_headers`
+    pub response_headers: HeaderChanges,
     /// `authorization = "forward"`: the header is the app's own.
     pub forward_authorization: bool,
     /// `path_allow`
@@ -70,6 +81,33 @@ pub enum Target {
     Echo,
     /// An index into [`Config::upstreams`].
     Upstream(usize),
+}
+
+/// Under which paths the app knows what the gateway's clients ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The beginnings that are taken away. Of an inherited one they are those of `[routes.NAME]`: a
+    /// sub-path takes away what its route does, never more, or its requests would reach the app under
+    /// names that the route guards.
+    pub from: Vec<PathPrefix>,
+    /// What stands in their place.
+    pub to: PathPrefix,
+}
+
+/// `request_headers` or `response_headers`: values that are the same for every request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderChanges {
+    /// `set`: in place of whatever was there. One that is a secret is marked as sensitive.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// `remove`
+    pub remove: Vec<HeaderName>,
+}
+
+impl HeaderChanges {
+    /// Every name that is set or removed.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set.iter().map(|(name, _)| name).chain(&self.remove)
+    }
 }
 
 /// What a route asks of its callers.

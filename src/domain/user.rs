@@ -168,6 +168,16 @@ impl Handle {
     }
 }
 
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Username(username) => username.fmt(f),
+            Self::Email(email) => email.fmt(f),
+        }
+    }
+}
+
 /// What a person is called: any printable Unicode, 1 to 128 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplayName(String);

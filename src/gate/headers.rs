@@ -15,6 +15,7 @@ use crate::authenticate::Caller;
 use crate::authenticate::Identity;
 use crate::clock::Clock;
 use crate::config::Assertion;
+use crate::config::HeaderChanges;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
@@ -77,6 +78,7 @@ impl Headers {
         {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
+        change(headers, &route.request_headers);
         if let Caller::Known(identity) = permit.caller() {
             self.identify(headers, identity, permit, inbound);
         }
@@ -169,10 +171,22 @@ impl Headers {
     }
 }
 
+/// What a route sets and removes. Nothing of it is the gateway's own: the file may not name that.
+pub(super) fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
+    for name in &changes.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &changes.set {
+        headers.insert(name, value.clone());
+    }
+}
+
 /// Where the request came from (CONTRACT §5). From a trusted proxy `-Proto`, `-Host` and `-Port`
 /// are continued; from anybody else they never got this far.
 fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
-    headers.insert(header::HOST, inbound.host().sent().clone());
+    let host = permit.route().host();
+    let host = host.unwrap_or_else(|| inbound.host().sent());
+    headers.insert(header::HOST, host.clone());
     match inbound.source().forwarded_for() {
         Some(chain) => headers.insert(FORWARDED_FOR, chain),
         None => headers.remove(FORWARDED_FOR),
@@ -189,7 +203,7 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
         inbound.host().port().unwrap_or(usual)
     });
     headers.insert(FORWARDED_PORT, HeaderValue::from(port));
-    if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
+    if let Some(prefix) = permit.forwarded_prefix(inbound.path()) {
         // Behind what a trusted proxy has taken away before us. A prefix is made of legal path
         // bytes; one that is no header value is not told.
         let outer = headers

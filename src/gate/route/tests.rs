@@ -30,6 +30,7 @@ fn routes(text: &str) -> Vec<Arc<Route>> {
             limits: Vec::new(),
             policies: Policies::default(),
             metrics: metrics.route(&route.name),
+            host: None,
         };
         Arc::new(Route::new(route, index, parts))
     };
@@ -130,7 +131,7 @@ fn a_sub_path_takes_away_what_its_route_does_and_no_more() {
             caller: Caller::Anonymous,
         };
         let name = route.name().to_string();
-        (name, permit.stripped_prefix(&path).map(str::to_owned))
+        (name, permit.forwarded_prefix(&path).map(str::to_owned))
     };
     let notes = Some("/notes".to_owned());
     assert_eq!(
