@@ -40,6 +40,8 @@ pub enum BodyError {
 /// What a client sends. Over HTTP/2 its connection holds it as well, as a [`Leftover`].
 #[derive(Debug)]
 pub enum ClientBody {
+    /// There is none.
+    Empty,
     /// Nobody else's.
     Own(Incoming),
     /// To be taken by somebody else where nobody wants it here.
@@ -73,6 +75,7 @@ impl Body for ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
+            Self::Empty => Poll::Ready(None),
             Self::Own(body) => Pin::new(body).poll_frame(context),
             Self::Shared(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(context),
         }
@@ -80,6 +83,7 @@ impl Body for ClientBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Empty => true,
             Self::Own(body) => body.is_end_stream(),
             Self::Shared(body) => body.borrow().is_end_stream(),
         }
@@ -87,6 +91,7 @@ impl Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Empty => SizeHint::with_exact(0),
             Self::Own(body) => body.size_hint(),
             Self::Shared(body) => body.borrow().size_hint(),
         }
@@ -229,6 +234,19 @@ impl RequestBody {
     /// The end by which to learn how it is getting on.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    /// A second one, where there is nothing in it: for a request that may have to be sent again.
+    pub fn again(&self) -> Option<Self> {
+        self.inner.is_end_stream().then(|| Self {
+            inner: ClientBody::Empty,
+            bytes_left: 0,
+            patience: Patience::new(self.patience.max),
+            progress: self.progress.clone(),
+            cut: None,
+            place: None,
+            has_begun: false,
+        })
     }
 
     fn fail(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

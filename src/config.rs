@@ -432,9 +432,19 @@ impl IdentityHeaders {
 pub struct Upstream {
     /// Its name; for a URL written in a route, that URL.
     pub name: String,
-    /// `targets`: at least one.
+    /// `targets`: from one to [`Upstream::TARGETS_MAX`], none of them twice.
     pub targets: Vec<UpstreamTarget>,
-    /// `timeouts.connect`: 3 s.
+    /// `balance`
+    pub balance: Balance,
+    /// `health`: whether targets are asked how they are. Not at all.
+    pub health: Option<Health>,
+    /// `ejection`: when a target that fails requests is left alone for a while. `None` is `"off"`.
+    pub ejection: Option<Ejection>,
+    /// `slow_start`: how long a target that comes back gets less than its share. 10 s.
+    pub slow_start: Duration,
+    /// `retries`: how many requests may be sent a second time. `None` is `"off"`.
+    pub retries: Option<Retries>,
+    /// `timeouts.connect`: for all attempts of one request together. 3 s.
     pub connect_timeout: Duration,
     /// `timeouts.response`: until the response's header is there. 60 s.
     pub response_timeout: Duration,
@@ -443,8 +453,72 @@ pub struct Upstream {
     /// `timeouts.stream_idle`: between two pieces of a stream of events, and how long neither end of a
     /// WebSocket may say anything: 1 h.
     pub stream_idle_timeout: Duration,
+    /// `timeouts.keep_alive`: how long a connection that nobody uses is kept. 4 s: shorter than what
+    /// servers commonly allow (Node, uvicorn and Apache 5 s), because a request that meets a
+    /// connection just being closed is lost, unless it may be sent again.
+    pub keep_alive_timeout: Duration,
     /// `connections`: how many at once from each core; more requests wait. 256.
     pub connections: usize,
+    /// `queue`: how many requests of each core may wait. As many as `connections`.
+    pub queue: usize,
+}
+
+impl Upstream {
+    /// More are no longer one app.
+    pub const TARGETS_MAX: usize = 64;
+}
+
+/// Which target gets the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Of two chosen at random, the one with fewer requests under way.
+    P2c,
+    /// One after the other.
+    RoundRobin,
+    /// Always the same one for one user, and for one address where the caller is nobody.
+    HashUser,
+    /// Always the same one for one address; IPv6 by `limits.ipv6_prefix`.
+    HashAddress,
+}
+
+/// `health`: how targets are asked how they are.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// `path`: what is asked for, by GET.
+    pub path: http::uri::PathAndQuery,
+    /// `host`: the `Host` it is asked with; the target's own when left out.
+    pub host: Option<http::HeaderValue>,
+    /// `interval`: between two checks. 5 s.
+    pub interval: Duration,
+    /// `timeout`: of one check, from connecting to the answer's header. 2 s.
+    pub timeout: Duration,
+    /// `status`: which answers are good. Those from 200 to 299 where it is empty.
+    pub statuses: Vec<http::StatusCode>,
+    /// `healthy`: after how many good answers in a row a target that was down is used again. 2.
+    pub healthy: u32,
+    /// `unhealthy`: after how many bad ones it is down. 3.
+    pub unhealthy: u32,
+}
+
+/// `ejection`: when a target that fails requests is left alone for a while.
+#[derive(Clone, Debug)]
+pub struct Ejection {
+    /// `failures`: after how many in a row. 5.
+    pub failures: u32,
+    /// `time`: for how long at first; twice as long each time it happens again. 10 s.
+    pub time: Duration,
+    /// `statuses`: answers that count as failures, beside having none. None of them.
+    pub statuses: Vec<http::StatusCode>,
+}
+
+/// `retries`: how many requests may be sent a second time, because the first time there was no byte
+/// of an answer and nothing can have happened twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// `percent` of all requests. 20.
+    pub percent: u32,
+    /// `per_second`: and so many more. 10.
+    pub per_second: u32,
 }
 
 /// One of an upstream's `targets`.
@@ -470,6 +544,17 @@ impl UpstreamScheme {
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
+        }
+    }
+}
+
+impl fmt::Display for UpstreamTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            scheme, authority, ..
+        } = self;
+        match scheme {
+            UpstreamScheme::Http => write!(f, "http://{authority}"),
         }
     }
 }

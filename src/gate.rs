@@ -41,6 +41,7 @@ use crate::authenticate::Authenticator;
 use crate::authenticate::Caller;
 use crate::body::ClientBody;
 use crate::config::Auth;
+use crate::config::Target;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
@@ -64,10 +65,12 @@ use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
 use crate::gate::source::Connection;
+use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Party;
 use crate::upstream::Upstream;
 
 /// The gate as one core sees it: what is shared is read-only or counts in atomics, the rest is
@@ -206,17 +209,30 @@ impl Gate {
                     trail.identity = Some(identity.clone());
                 }
                 self.limits.admit_caller(&permit, inbound.source(), spent)?;
-                let holder = self.limits.holder(inbound.source());
+                let party = self.party(&permit, inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
                 match websocket {
                     Some(websocket) => {
-                        let opened = self.open_tunnel(&permit, holder, request, websocket, trail);
+                        let opened = self.open_tunnel(&permit, party, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, holder, request, trail).await,
+                    None => self.forward(&permit, party, request, trail).await,
                 }
             }
+        }
+    }
+
+    /// On whose behalf an app is asked.
+    fn party(&self, permit: &Permit, source: &Source) -> Party {
+        let upstream = match permit.target() {
+            Target::Echo => None,
+            Target::Upstream(index) => self.upstreams.get(*index),
+        };
+        let hashed = upstream.and_then(Upstream::hashes);
+        Party {
+            holder: self.limits.holder(source),
+            hashed: hashed.map(|by| self.limits.key(by, permit.caller(), source)),
         }
     }
 

@@ -46,6 +46,7 @@ use crate::telemetry::access::Writer;
 use crate::telemetry::admin;
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::standing::Standing;
 use crate::vault::Vault;
 
 /// How often counts and revocations that have lapsed are forgotten.
@@ -244,6 +245,9 @@ impl Gateway {
             closed.clone(),
             sweep(revocations, clock, gates.quotas()),
         ));
+        for task in gates.upstreams().iter().flat_map(Standing::tasks) {
+            background.spawn(until(closed.clone(), task));
+        }
         let core_config = CoreConfig {
             connections: config.connections.clone(),
             public_url: Arc::new(config.gateway.public_url.clone()),

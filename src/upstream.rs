@@ -1,12 +1,21 @@
 //! Upstreams: named, each with targets, and on each core with its own connections to them.
 //!
 //! A connection belongs to one core from its first to its last byte, so nothing here is locked. At
-//! most `connections` are open at once from a core; as many requests again may wait, and are refused
-//! when they have waited for `connect_timeout` (SECURITY 53). A connection goes back to the pool only when
+//! most `connections` are open at once from a core; `queue` more requests may wait, and are refused
+//! when they have waited for `timeouts.connect` (SECURITY 53). A connection goes back to the pool only when
 //! its response was read to the end (SECURITY 54).
+//!
+//! A request is never sent where something could happen twice: again only where not a byte of it was
+//! sent, or where it is idempotent, has no body, and its connection ended before a byte of an answer.
 
+mod balance;
+mod budget;
 mod connection;
+mod health;
+mod names;
 mod shares;
+mod socket;
+pub mod standing;
 mod target;
 
 use std::cell::Cell;
@@ -23,6 +32,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
 
@@ -30,16 +40,27 @@ use crate::body::AtEnd;
 use crate::body::RequestBody;
 use crate::body::ResponseBody;
 use crate::config;
+use crate::config::Balance;
+use crate::config::LimitBy;
 use crate::limiter::LimitKey;
+use crate::upstream::balance::Balancer;
+use crate::upstream::balance::Candidate;
+use crate::upstream::balance::Tried;
+use crate::upstream::budget::Budget;
 use crate::upstream::connection::Connection;
 use crate::upstream::connection::Exchanged;
 pub use crate::upstream::shares::Share;
 use crate::upstream::shares::Shares;
+use crate::upstream::standing::Standing;
+use crate::upstream::target::InUse;
 use crate::upstream::target::Target;
 
 /// Which side failed, and how: 502, 503 and 504 tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
+    /// Its health checks say that it is down.
+    #[error("upstream_down")]
+    Down,
     /// No connection could be made.
     #[error("upstream_unreachable")]
     Unreachable,
@@ -62,18 +83,29 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Inner {
-    config: Arc<config::Upstream>,
+    standing: Arc<Standing>,
     targets: Vec<Rc<Target>>,
+    balancer: Balancer,
+    budget: Budget,
     slots: Arc<Semaphore>,
     shares: Rc<Shares>,
     waiting: Cell<usize>,
+}
+
+/// On whose behalf a request is sent.
+#[derive(Debug, Default)]
+pub struct Party {
+    /// Who is counted for the connections that it keeps; nobody where that is not counted.
+    pub holder: Option<LimitKey>,
+    /// Whom [`Upstream::hashes`] sends to the same target again.
+    pub hashed: Option<LimitKey>,
 }
 
 /// A connection in use, the target it leads to, and the slot that its use occupies.
 #[derive(Debug)]
 pub struct Link {
     connection: Connection,
-    target: Rc<Target>,
+    target: InUse,
     slot: OwnedSemaphorePermit,
 }
 
@@ -103,24 +135,48 @@ pub struct GoBack {
     link: Link,
 }
 
+/// How many targets one request tries to connect to.
+const TARGETS_TRIED_MAX: u32 = 3;
+
+/// How often one request is sent again.
+const SENT_AGAIN_MAX: usize = 2;
+
 impl Upstream {
     /// An upstream without connections.
-    pub fn new(config: Arc<config::Upstream>) -> Self {
-        let targets = config.targets.iter();
-        let targets = targets.map(|target| Rc::new(Target::new(&config, target)));
+    pub fn new(standing: Arc<Standing>) -> Self {
+        let config = standing.config();
+        let targets = 0..config.targets.len();
+        let targets = targets.map(|index| Rc::new(Target::new(&standing, index)));
+        let urls = config.targets.iter().map(ToString::to_string);
         Self {
             inner: Rc::new(Inner {
                 targets: targets.collect(),
+                balancer: Balancer::new(config.balance, urls),
+                budget: Budget::new(config.retries),
                 slots: Arc::new(Semaphore::new(config.connections)),
                 waiting: Cell::new(0),
-                config,
                 shares: Rc::default(),
+                standing,
             }),
         }
     }
 
-    /// Sends one request and waits for the response's header. A connection that turns out to be
-    /// closed before a byte was sent is replaced; nothing that may have been sent is repeated.
+    fn config(&self) -> &config::Upstream {
+        self.inner.standing.config()
+    }
+
+    /// By what of a caller its target is chosen; `None` where that makes no difference.
+    pub fn hashes(&self) -> Option<LimitBy> {
+        let config = self.config();
+        match config.balance {
+            _ if config.targets.len() < 2 => None,
+            Balance::P2c | Balance::RoundRobin => None,
+            Balance::HashUser => Some(LimitBy::User),
+            Balance::HashAddress => Some(LimitBy::Address),
+        }
+    }
+
+    /// Sends one request and waits for the response's header.
     ///
     /// # Errors
     ///
@@ -128,8 +184,9 @@ impl Upstream {
     pub async fn send(
         &self,
         mut request: Request<RequestBody>,
-        holder: Option<LimitKey>,
+        party: Party,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
+        let Party { holder, hashed } = party;
         let slot = match holder.filter(|_| !request.body().is_end_stream()) {
             Some(holder) => {
                 let (slot, share) = self.share(&holder).await?;
@@ -138,18 +195,32 @@ impl Upstream {
             }
             None => self.slot().await?,
         };
-        let target = self.choose()?;
+        self.inner.budget.deposit();
+        let mut sent_again = 0;
+        let mut tried = Tried::default();
+        let mut target = self
+            .choose(hashed.as_ref(), tried)
+            .ok_or(UpstreamError::Down)?;
+        let mut idle = target.take_idle();
         loop {
-            let idle = target.take_idle();
             let is_new = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,
-                // Boxed: it is rare, and would make every request's future larger.
-                None => Box::pin(target.connect()).await?,
+                None => {
+                    // Boxed: it is rare, and would make every request's future larger.
+                    let connecting = Box::pin(self.connect(target, hashed.as_ref(), &mut tried));
+                    let connected = connecting.await?;
+                    target = connected.0;
+                    connected.1
+                }
             };
-            let patience = self.inner.config.response_timeout;
-            match connection.exchange(request, patience).await? {
+            let spare = (sent_again < SENT_AGAIN_MAX)
+                .then(|| self.spare(&request))
+                .flatten();
+            let patience = self.config().response_timeout;
+            match connection.exchange(request, patience).await {
                 Exchanged::Answered(response) => {
+                    self.note_status(&target, response.status());
                     let link = Link {
                         connection,
                         target,
@@ -160,8 +231,41 @@ impl Upstream {
                         Answer::Switched(..) => Err(UpstreamError::Invalid),
                     };
                 }
-                Exchanged::Unsent(_) if is_new => return Err(UpstreamError::Invalid),
-                Exchanged::Unsent(unsent) => request = *unsent,
+                Exchanged::Unsent(unsent) if is_new => {
+                    target.failed();
+                    let another = self.choose(hashed.as_ref(), tried);
+                    target = another.ok_or(UpstreamError::Invalid)?;
+                    self.inner.standing.metrics().tried_another();
+                    request = *unsent;
+                    idle = target.take_idle();
+                }
+                // It was closed while nobody used it: that says nothing of the target.
+                Exchanged::Unsent(unsent) => {
+                    request = *unsent;
+                    idle = target.take_idle();
+                }
+                Exchanged::Unanswered => {
+                    if is_new {
+                        target.failed();
+                    }
+                    let spare = spare.ok_or(UpstreamError::Invalid)?;
+                    tried = tried.with(target.index());
+                    let another = self.choose(hashed.as_ref(), tried);
+                    // The only target gets it again where the connection was an old one, and perhaps
+                    // just being closed; and over a new one, because the others may be just as old.
+                    if another.is_none() && is_new || !self.may_send_again() {
+                        return Err(UpstreamError::Invalid);
+                    }
+                    request = spare;
+                    sent_again += 1;
+                    idle = another.as_ref().and_then(|another| another.take_idle());
+                    target = another.unwrap_or(target);
+                }
+                Exchanged::Failed(error) => {
+                    target.failed();
+                    return Err(error);
+                }
+                Exchanged::BrokenOff(error) => return Err(error),
             }
         }
     }
@@ -175,8 +279,9 @@ impl Upstream {
     pub async fn switch(
         &self,
         request: Request<RequestBody>,
-        holder: Option<LimitKey>,
+        party: Party,
     ) -> Result<Answer, UpstreamError> {
+        let Party { holder, hashed } = party;
         let (slot, share) = match holder {
             Some(holder) => self
                 .share(&holder)
@@ -184,12 +289,25 @@ impl Upstream {
                 .map(|(slot, share)| (slot, Some(share)))?,
             None => (self.slot().await?, None),
         };
-        let target = self.choose()?;
-        let mut connection = target.connect().await?;
-        let patience = self.inner.config.response_timeout;
-        let Exchanged::Answered(response) = connection.exchange(request, patience).await? else {
-            return Err(UpstreamError::Invalid);
+        let target = self.choose(hashed.as_ref(), Tried::default());
+        let target = target.ok_or(UpstreamError::Down)?;
+        let mut tried = Tried::default();
+        let connecting = self.connect(target, hashed.as_ref(), &mut tried);
+        let (target, mut connection) = connecting.await?;
+        let patience = self.config().response_timeout;
+        let response = match connection.exchange(request, patience).await {
+            Exchanged::Answered(response) => response,
+            Exchanged::Unsent(_) | Exchanged::Unanswered => {
+                target.failed();
+                return Err(UpstreamError::Invalid);
+            }
+            Exchanged::Failed(error) => {
+                target.failed();
+                return Err(error);
+            }
+            Exchanged::BrokenOff(error) => return Err(error),
         };
+        self.note_status(&target, response.status());
         let link = Link {
             connection,
             target,
@@ -207,10 +325,77 @@ impl Upstream {
         })
     }
 
-    /// Which target gets the next request.
-    fn choose(&self) -> Result<Rc<Target>, UpstreamError> {
-        let target = self.inner.targets.first();
-        target.cloned().ok_or(UpstreamError::Unreachable)
+    /// A target that may have the next request and has not been tried.
+    fn choose(&self, key: Option<&LimitKey>, tried: Tried) -> Option<InUse> {
+        let index = self.inner.balancer.choose(self.candidates(), key, tried)?;
+        self.inner.targets.get(index).map(InUse::new)
+    }
+
+    fn candidates(&self) -> impl Fn(usize) -> Candidate {
+        |index| {
+            let target = self.inner.targets.get(index);
+            target.map_or(Candidate::NONE, |target| target.candidate())
+        }
+    }
+
+    /// A new connection to a target, or to another one where that cannot be reached: nothing has been
+    /// sent yet. All of them together get `timeouts.connect`.
+    async fn connect(
+        &self,
+        mut target: InUse,
+        key: Option<&LimitKey>,
+        tried: &mut Tried,
+    ) -> Result<(InUse, Connection), UpstreamError> {
+        let deadline = Instant::now() + self.config().connect_timeout;
+        loop {
+            *tried = tried.with(target.index());
+            let is_last = tried.count() >= TARGETS_TRIED_MAX
+                || !self.inner.balancer.has_another(self.candidates(), *tried);
+            let left = deadline.saturating_duration_since(Instant::now());
+            // One that swallows packets must not take all the time of the next.
+            let patience = if is_last { left } else { left / 2 };
+            if let Ok(connection) = target.connect(patience).await {
+                return Ok((target, connection));
+            }
+            let another = (!is_last).then(|| self.choose(key, *tried)).flatten();
+            target = another.ok_or(UpstreamError::Unreachable)?;
+            self.inner.standing.metrics().tried_another();
+        }
+    }
+
+    /// A copy of a request that may be sent again, should the first one meet with silence: an idempotent
+    /// one (RFC 9110 §9.2.2) without a body.
+    fn spare(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+        if !request.method().is_idempotent() || !self.inner.budget.is_open() {
+            return None;
+        }
+        let mut spare = Request::new(request.body().again()?);
+        *spare.method_mut() = request.method().clone();
+        *spare.uri_mut() = request.uri().clone();
+        *spare.headers_mut() = request.headers().clone();
+        Some(spare)
+    }
+
+    /// Whether the budget allows to send something again.
+    fn may_send_again(&self) -> bool {
+        let metrics = self.inner.standing.metrics();
+        let may = self.inner.budget.withdraw();
+        if may {
+            metrics.sent_again();
+        } else {
+            metrics.over_budget();
+        }
+        may
+    }
+
+    /// An answer is a success, unless the file calls its status a failure.
+    fn note_status(&self, target: &InUse, status: StatusCode) {
+        let ejection = self.config().ejection.as_ref();
+        if ejection.is_some_and(|ejection| ejection.statuses.contains(&status)) {
+            target.failed();
+        } else {
+            target.succeeded();
+        }
     }
 
     /// Only a connection that goes on speaking HTTP may ever go back to the pool.
@@ -224,7 +409,7 @@ impl Upstream {
             };
             return Answer::Switched(response.map(drop), switched);
         }
-        let timeouts = &self.inner.config;
+        let timeouts = self.config();
         let pause = if is_stream(&response) {
             timeouts.stream_idle_timeout
         } else {
@@ -235,7 +420,7 @@ impl Upstream {
 
     /// How long a stream may say nothing.
     pub fn stream_idle_timeout(&self) -> Duration {
-        self.inner.config.stream_idle_timeout
+        self.config().stream_idle_timeout
     }
 
     /// Closes connections that have been idle for too long; the core calls this now and then.
@@ -250,7 +435,7 @@ impl Upstream {
         &self,
         holder: &LimitKey,
     ) -> Result<(OwnedSemaphorePermit, Share), UpstreamError> {
-        let deadline = tokio::time::Instant::now() + self.inner.config.connect_timeout;
+        let deadline = Instant::now() + self.config().connect_timeout;
         loop {
             let slot = self.slot().await?;
             let left = self.inner.slots.available_permits();
@@ -270,12 +455,12 @@ impl Upstream {
         if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
             return Ok(slot);
         }
-        // As many may wait as may be served: more would only wait in vain.
+        // More would only wait in vain.
         let waiting = Waiting::begin(&self.inner.waiting);
-        if waiting.of_all > self.inner.config.connections {
+        if waiting.of_all > self.config().queue {
             return Err(UpstreamError::Busy);
         }
-        timeout(self.inner.config.connect_timeout, slots.acquire_owned())
+        timeout(self.config().connect_timeout, slots.acquire_owned())
             .await
             .ok()
             .and_then(Result::ok)

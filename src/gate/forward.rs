@@ -33,9 +33,9 @@ use crate::gate::strip::SESSION_COOKIE;
 use crate::gate::strip::nominated_by_connection;
 use crate::gate::tunnel::Tunnel;
 use crate::gate::websocket::Handshake;
-use crate::limiter::LimitKey;
 use crate::upstream::Answer;
 use crate::upstream::GoBack;
+use crate::upstream::Party;
 use crate::upstream::UpstreamError;
 
 impl Gate {
@@ -43,7 +43,7 @@ impl Gate {
     pub(super) async fn forward(
         &self,
         permit: &Permit,
-        holder: Option<LimitKey>,
+        party: Party,
         request: Request<RequestBody>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -54,7 +54,7 @@ impl Gate {
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let progress = request.body().progress();
         let started = Instant::now();
-        let sent = upstream.send(request, holder).await;
+        let sent = upstream.send(request, party).await;
         let response = sent.map_err(|error| {
             // The upstream only failed because the client's body did.
             let body = progress.error().map(Rejection::Body);
@@ -70,7 +70,7 @@ impl Gate {
     pub(super) async fn open_tunnel(
         &self,
         permit: &Permit,
-        holder: Option<LimitKey>,
+        party: Party,
         mut request: Request<RequestBody>,
         websocket: WebSocket,
         trail: &mut Trail,
@@ -83,7 +83,7 @@ impl Gate {
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
         let started = Instant::now();
-        let answered = upstream.switch(request, holder).await?;
+        let answered = upstream.switch(request, party).await?;
         trail.upstream = Some(started.elapsed());
         let (response, app) = match answered {
             Answer::Plain(response) => {

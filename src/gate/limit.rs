@@ -131,7 +131,8 @@ impl Limits {
         self.exempt.iter().any(|network| network.contains(&address))
     }
 
-    fn key(&self, by: LimitBy, caller: &Caller, source: &Source) -> LimitKey {
+    /// Whom a limit by `by` counts.
+    pub(super) fn key(&self, by: LimitBy, caller: &Caller, source: &Source) -> LimitKey {
         match (by, caller) {
             (LimitBy::Route, _) => LimitKey::Everybody,
             (LimitBy::Address, _) | (_, Caller::Anonymous) => self.source(source),

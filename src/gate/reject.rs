@@ -251,6 +251,12 @@ fn of_body(error: BodyError) -> Problem {
 /// Which side failed, and never where it is.
 fn of_upstream(error: UpstreamError) -> Problem {
     match error {
+        UpstreamError::Down => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "upstream_down",
+            "The app behind this route is down.",
+        )
+        .retry_after(5),
         UpstreamError::Unreachable => Problem::new(
             StatusCode::BAD_GATEWAY,
             "upstream_unreachable",

@@ -42,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 use crate::upstream::Upstream;
+use crate::upstream::standing::Standing;
 use crate::vault::Vault;
 
 /// Everything that all cores share.
@@ -73,7 +74,7 @@ pub(super) struct Gates {
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
-    upstreams: Vec<Arc<config::Upstream>>,
+    upstreams: Vec<Arc<Standing>>,
     door: Door,
 }
 
@@ -117,7 +118,11 @@ impl Assembly {
                 }))
             }),
             hsts: Hsts::new(config),
-            upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
+            upstreams: config
+                .upstreams
+                .iter()
+                .map(|upstream| Standing::new(upstream.clone(), &self.metrics))
+                .collect(),
             limits,
             quotas,
             routes: Arc::new(routes),
@@ -135,6 +140,11 @@ impl Gates {
     /// All quotas, to be swept now and then.
     pub(super) fn quotas(&self) -> Vec<Quota> {
         self.quotas.clone()
+    }
+
+    /// How upstreams stand, to be followed in the background.
+    pub(super) fn upstreams(&self) -> &[Arc<Standing>] {
+        &self.upstreams
     }
 
     /// The gate of the calling core.

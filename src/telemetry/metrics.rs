@@ -1,7 +1,9 @@
 //! Prometheus metrics (text format of OpenMetrics), with handles resolved before a request needs them.
 //!
-//! Labels hold names of the file's and words of ours: never a user, an address, a host or a path,
-//! and of methods only the usual ones, so that no stranger can make a new series.
+//! Labels hold names of the file's and words of ours: never a user, a client's address, a host or a
+//! path, and of methods only the usual ones, so that no stranger can make a new series.
+
+pub mod upstreams;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -20,6 +22,7 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 use crate::telemetry::access::Decision;
+use crate::telemetry::metrics::upstreams::Upstreams;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub struct Metrics {
     panics: Counter,
     log_lines_dropped: Counter,
     store_available: Gauge,
+    upstreams: Upstreams,
 }
 
 impl Metrics {
@@ -61,6 +65,7 @@ impl Metrics {
             panics,
             log_lines_dropped: Counter::default(),
             store_available: Gauge::default(),
+            upstreams: Upstreams::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -139,6 +144,7 @@ impl Metrics {
             "1 while the store answers, else 0",
             self.store_available.clone(),
         );
+        self.upstreams.register(registry);
     }
 
     /// The handles of one route, resolved once; `name` is the label.
@@ -153,6 +159,11 @@ impl Metrics {
             duration: self.request_duration.get_or_create_owned(&labels),
             upstream: self.upstream_duration.get_or_create_owned(&labels),
         }))
+    }
+
+    /// The handles of upstreams.
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
     }
 
     /// The handles of hashing.

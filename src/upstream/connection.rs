@@ -2,6 +2,7 @@
 //! protocol it speaks. An answer that has more than one end, or none, goes no further than here.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::header;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,6 +25,9 @@ use crate::body::Progress;
 use crate::body::RequestBody;
 use crate::config::UpstreamTarget;
 use crate::upstream::UpstreamError;
+use crate::upstream::socket;
+use crate::upstream::socket::Heard;
+use crate::upstream::socket::Listening;
 
 /// Header block of a response: more is not an answer but a leak.
 const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +37,8 @@ const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
+    address: SocketAddr,
+    heard: Heard,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -41,17 +47,27 @@ pub(super) enum Exchanged {
     Answered(Response<Incoming>),
     /// Not a byte of it was sent.
     Unsent(Box<Request<RequestBody>>),
+    /// The connection ended before there was a byte of an answer. What became of the request, nobody knows.
+    Unanswered,
+    /// There is no answer, or none that is HTTP, and it is the app's own fault.
+    Failed(UpstreamError),
+    /// There is no answer, and it may be the client's fault.
+    BrokenOff(UpstreamError),
 }
 
 impl Connection {
-    /// Connects. `name` is the upstream's, for the log.
-    pub(super) async fn open(target: &UpstreamTarget, name: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect((target.host(), target.port())).await?;
-        // Without it small writes wait for acknowledgements; failing to set it only costs time.
-        let _ = stream.set_nodelay(true);
+    /// Connects to one of the addresses. `name` is the upstream's, for the log.
+    pub(super) async fn open(
+        _target: &UpstreamTarget,
+        addresses: &[SocketAddr],
+        patience: Duration,
+        name: &str,
+    ) -> io::Result<Self> {
+        let (stream, address) = socket::connect(addresses, patience).await?;
+        let heard = Heard::default();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Listening::new(stream, &heard)))
             .await
             .map_err(io::Error::other)?;
         let name = name.to_owned();
@@ -62,6 +78,8 @@ impl Connection {
         });
         Ok(Self {
             sender,
+            address,
+            heard,
             _task: AbortOnDropHandle::new(task),
         })
     }
@@ -71,20 +89,37 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
         patience: Duration,
-    ) -> Result<Exchanged, UpstreamError> {
+    ) -> Exchanged {
         let progress = request.body().progress();
+        let is_all_sent = request.body().is_end_stream();
+        self.heard.asked();
         let answer = pin!(self.sender.try_send_request(request));
-        match in_time(answer, &progress, patience).await? {
+        let Some(answer) = in_time(answer, &progress, patience).await else {
+            return if is_all_sent {
+                Exchanged::Failed(UpstreamError::Timeout)
+            } else {
+                Exchanged::BrokenOff(UpstreamError::Timeout)
+            };
+        };
+        match answer {
             Ok(response) if is_framed_well(response.headers()) => {
+                self.heard.answered();
                 progress.answered();
-                Ok(Exchanged::Answered(response))
+                Exchanged::Answered(response)
             }
-            Ok(_) => Err(UpstreamError::Invalid),
+            Ok(_) => Exchanged::Failed(UpstreamError::Invalid),
             Err(mut failed) => match failed.take_message() {
-                Some(unsent) => Ok(Exchanged::Unsent(Box::new(unsent))),
-                None => Err(UpstreamError::Invalid),
+                Some(unsent) => Exchanged::Unsent(Box::new(unsent)),
+                None if progress.error().is_some() => Exchanged::BrokenOff(UpstreamError::Invalid),
+                None if self.heard.is_silent() => Exchanged::Unanswered,
+                None => Exchanged::Failed(UpstreamError::Invalid),
             },
         }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Whether it can take another request now.
@@ -104,20 +139,20 @@ impl Connection {
 }
 
 /// `timeouts.response` counts from the last piece of the request's body: a long upload is not
-/// a slow answer.
+/// a slow answer. `None` where it has passed.
 async fn in_time<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     progress: &Progress,
     patience: Duration,
-) -> Result<T, UpstreamError> {
+) -> Option<T> {
     let mut deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
-            return Ok(answer);
+            return Some(answer);
         }
         let extended = progress.moved_at() + patience;
         if extended <= deadline {
-            return Err(UpstreamError::Timeout);
+            return None;
         }
         deadline = extended;
     }

@@ -1,30 +1,29 @@
-//! One target of an upstream, as one core sees it: its idle connections, and whether it can be reached.
+//! One target of an upstream, as one core sees it: its idle connections, the requests under way to it,
+//! and what a request's outcome says of it.
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use tokio::time::timeout;
 
-use crate::config;
-use crate::config::UpstreamTarget;
-use crate::upstream::UpstreamError;
+use crate::upstream::balance::Candidate;
 use crate::upstream::connection::Connection;
-
-/// How long an idle connection is kept: shorter than what servers commonly allow (Node, uvicorn and
-/// Apache 5 s), because a request that meets a connection just being closed is lost.
-const IDLE_MAX: Duration = Duration::from_secs(4);
+use crate::upstream::standing::Standing;
 
 /// One of an upstream's targets.
 #[derive(Debug)]
 pub(super) struct Target {
-    upstream: Arc<config::Upstream>,
-    config: UpstreamTarget,
+    standing: Arc<Standing>,
+    index: usize,
     idle: RefCell<VecDeque<Idle>>,
+    in_flight: Cell<usize>,
     reachable: Cell<bool>,
 }
 
@@ -36,12 +35,26 @@ struct Idle {
 
 impl Target {
     /// Without connections.
-    pub(super) fn new(upstream: &Arc<config::Upstream>, config: &UpstreamTarget) -> Self {
+    pub(super) fn new(standing: &Arc<Standing>, index: usize) -> Self {
         Self {
-            upstream: Arc::clone(upstream),
-            config: config.clone(),
+            standing: Arc::clone(standing),
+            index,
             idle: RefCell::default(),
+            in_flight: Cell::new(0),
             reachable: Cell::new(true),
+        }
+    }
+
+    /// Which of the upstream's targets it is.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the choice of a target goes by.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            weight: self.standing.weight(self.index),
+            in_flight: self.in_flight.get(),
         }
     }
 
@@ -49,7 +62,7 @@ impl Target {
     pub(super) fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
-            if connection.is_ready() && since.elapsed() < IDLE_MAX {
+            if connection.is_ready() && since.elapsed() < self.keep_alive() {
                 return Some(connection);
             }
         }
@@ -64,33 +77,96 @@ impl Target {
         });
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long, and those to an address that the target's
+    /// name no longer stands for.
     pub(super) fn sweep(&self) {
-        self.idle
-            .borrow_mut()
-            .retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.connection.is_closed());
+        let names = self.standing.names(self.index);
+        self.idle.borrow_mut().retain(|idle| {
+            idle.since.elapsed() < self.keep_alive()
+                && !idle.connection.is_closed()
+                && names.is_some_and(|names| names.still_lead_to(idle.connection.address()))
+        });
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Connection, UpstreamError> {
-        let opening = Connection::open(&self.config, &self.upstream.name);
-        let opened = timeout(self.upstream.connect_timeout, opening).await;
-        self.note_reached(opened.unwrap_or_else(|late| Err(late.into())))
+    fn keep_alive(&self) -> Duration {
+        self.standing.config().keep_alive_timeout
     }
 
-    /// Logs when an upstream is lost and when it is back, not each request that meets it.
-    fn note_reached(&self, opened: io::Result<Connection>) -> Result<Connection, UpstreamError> {
-        let name = &self.upstream.name;
-        let was_reachable = self.reachable.replace(opened.is_ok());
-        match &opened {
-            Ok(_) if !was_reachable => {
-                tracing::info!(upstream.name = %name, "the upstream can be reached again");
-            }
-            Err(error) if was_reachable => {
-                tracing::warn!(upstream.name = %name, %error, "cannot connect to the upstream");
-            }
-            Ok(_) | Err(_) => {}
+    /// A new connection. What comes of it is noted.
+    pub(super) async fn connect(&self, patience: Duration) -> io::Result<Connection> {
+        let opened = timeout(patience, self.open(patience)).await;
+        let opened = opened.unwrap_or_else(|late| Err(late.into()));
+        self.note_reached(opened.as_ref());
+        if opened.is_err() {
+            self.standing.unreachable(self.index);
         }
-        opened.map_err(|_| UpstreamError::Unreachable)
+        opened
+    }
+
+    async fn open(&self, patience: Duration) -> io::Result<Connection> {
+        let config = self.standing.config();
+        let (target, names) = (
+            config.targets.get(self.index),
+            self.standing.names(self.index),
+        );
+        let (Some(target), Some(names)) = (target, names) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let addresses = names.addresses().await;
+        Connection::open(target, &addresses, patience, &config.name).await
+    }
+
+    /// Logs when a target is lost and when it is back, not each request that meets it.
+    fn note_reached(&self, opened: Result<&Connection, &io::Error>) {
+        let was_reachable = self.reachable.replace(opened.is_ok());
+        if was_reachable == opened.is_ok() {
+            return;
+        }
+        let (name, target) = self.standing.shown(self.index);
+        match opened {
+            Ok(_) => tracing::info!(
+                upstream.name = name, upstream.target = %target,
+                "the upstream can be reached again"
+            ),
+            Err(error) => tracing::warn!(
+                upstream.name = name, upstream.target = %target, %error,
+                "cannot connect to the upstream"
+            ),
+        }
+    }
+
+    /// It answered a request.
+    pub(super) fn succeeded(&self) {
+        self.standing.succeeded(self.index);
+    }
+
+    /// It failed a request, by its own fault.
+    pub(super) fn failed(&self) {
+        self.standing.failed(self.index);
+    }
+}
+
+/// A target that has a request under way, for as long as it has.
+#[derive(Debug)]
+pub(super) struct InUse(Rc<Target>);
+
+impl InUse {
+    pub(super) fn new(target: &Rc<Target>) -> Self {
+        target.in_flight.set(target.in_flight.get() + 1);
+        Self(Rc::clone(target))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }

@@ -48,4 +48,6 @@ mod streams;
 mod tls;
 mod tokens;
 mod transport;
+mod upstreams;
+mod upstreams_lie;
 mod websockets;

@@ -289,17 +289,11 @@ fn what_this_version_does_not_have_is_said() {
         &[("8:18", "does not have it"), ("9:22", "does not have it")],
     );
     bad(
-        "[upstreams.a]\ntargets = [\"https://a\"]\nbalance = \"p2c\"\nhealth = {}\ntls = {}",
+        "[upstreams.a]\ntargets = [\"https://a\"]\ntls = {}",
         &[
             ("7:12", "does not have https and h2c"),
-            ("8:11", "does not have it"),
-            ("9:10", "does not have it"),
-            ("10:7", "does not have it"),
+            ("8:7", "does not have it"),
         ],
-    );
-    bad(
-        "[upstreams.a]\ntargets = [\"http://a\", \"http://b\"]",
-        &[("7:24", "more than one target")],
     );
     bad_route(
         "on_unauthenticated = \"redirect\"",

@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::StatusCode;
 use http::uri::Authority;
+use http::uri::PathAndQuery;
 
+use crate::config::Balance;
+use crate::config::Ejection;
+use crate::config::Health;
+use crate::config::Retries;
 use crate::config::Target;
 use crate::config::Upstream;
 use crate::config::UpstreamScheme;
@@ -77,50 +84,163 @@ impl Upstreams {
         self.0.push(Upstream {
             name: name.to_owned(),
             targets: vec![target],
+            balance: Balance::P2c,
+            health: None,
+            ejection: Some(EJECTION),
+            slow_start: SLOW_START,
+            retries: Some(RETRIES),
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
+            keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
             connections: CONNECTIONS,
+            queue: CONNECTIONS,
         });
         Target::Upstream(self.0.len() - 1)
     }
 }
 
 fn upstream(name: &str, table: &Table<'_>) -> Upstream {
-    table.later(&["balance", "health", "tls"]);
-    let targets = table.required("targets", "[\"http://127.0.0.1:5000\"]");
-    let only = targets.and_then(|value| match value.one_or_more().as_slice() {
-        [only] => Some(*only),
-        [] => {
-            value.problem("an upstream needs a target, such as [\"http://127.0.0.1:5000\"]");
-            None
-        }
-        [_, more, ..] => {
-            more.problem("this version does not have more than one target per upstream");
-            None
-        }
-    });
+    table.later(&["tls"]);
     let seconds = Duration::from_secs;
     let connect = Duration::from_millis(10)..=seconds(60);
     let long = Duration::from_millis(100)..=Duration::from_hours(24);
-    let [connect, response, idle, stream_idle] = table.table("timeouts", |table| {
+    let short = Duration::ZERO..=Duration::from_hours(1);
+    let [connect, response, idle, stream_idle, keep_alive] = table.table("timeouts", |table| {
         [
             table.duration("connect", connect, CONNECT_TIMEOUT),
             table.duration("response", long.clone(), RESPONSE_TIMEOUT),
             table.duration("idle", long.clone(), IDLE_TIMEOUT),
             table.duration("stream_idle", long, STREAM_IDLE_TIMEOUT),
+            table.duration("keep_alive", short.clone(), KEEP_ALIVE_TIMEOUT),
         ]
     });
+    let connections = table.integer("connections", 1..=65_535, CONNECTIONS);
     Upstream {
         name: name.to_owned(),
-        targets: only.map(target).into_iter().collect(),
+        targets: targets(table),
+        balance: table.choice("balance", &BALANCES, Balance::P2c),
+        health: table
+            .get("health")
+            .and_then(|value| value.table(health).flatten()),
+        ejection: table_or_off(table, "ejection", EJECTION, ejection),
+        slow_start: table.duration("slow_start", short, SLOW_START),
+        retries: table_or_off(table, "retries", RETRIES, retries),
         connect_timeout: connect,
         response_timeout: response,
         idle_timeout: idle,
         stream_idle_timeout: stream_idle,
-        connections: table.integer("connections", 1..=65_535, CONNECTIONS),
+        keep_alive_timeout: keep_alive,
+        connections,
+        queue: table.integer("queue", 0..=65_535, connections),
     }
+}
+
+fn targets(table: &Table<'_>) -> Vec<UpstreamTarget> {
+    let Some(value) = table.required("targets", "[\"http://127.0.0.1:5000\"]") else {
+        return Vec::new();
+    };
+    let mut targets: Vec<UpstreamTarget> = Vec::new();
+    for item in value.one_or_more() {
+        let target = target(item);
+        let is_same = |other: &UpstreamTarget| {
+            (other.scheme, &other.authority) == (target.scheme, &target.authority)
+        };
+        let is_known = item.text().is_some_and(|text| text.known);
+        if is_known && targets.iter().any(is_same) {
+            item.problem("it is listed twice");
+        }
+        targets.push(target);
+    }
+    if targets.is_empty() {
+        value.problem("an upstream needs a target, such as [\"http://127.0.0.1:5000\"]");
+    }
+    if targets.len() > Upstream::TARGETS_MAX {
+        let most = Upstream::TARGETS_MAX;
+        value.problem(format!("an upstream has at most {most} targets"));
+    }
+    targets
+}
+
+/// A table of known keys that may be switched off by one word.
+fn table_or_off<'a, T>(
+    table: &Table<'a>,
+    key: &'static str,
+    default: T,
+    read: impl FnOnce(&Table<'a>) -> T,
+) -> Option<T> {
+    match table.get(key) {
+        None => Some(default),
+        Some(value) if value.is_table() => value.table(read),
+        Some(value) => match value.written() {
+            Some("off") => None,
+            _ => {
+                value.problem("it must be a table, as in { .. }, or \"off\"");
+                None
+            }
+        },
+    }
+}
+
+fn health(table: &Table<'_>) -> Option<Health> {
+    let path = table.required("path", "\"/healthz\"");
+    let path = path.and_then(|value| value.parse(path_and_query));
+    let host = table.get("host");
+    let soon = Duration::from_millis(100);
+    Some(Health {
+        host: host.and_then(|value| value.parse(host_header)),
+        interval: table.duration("interval", soon..=Duration::from_hours(1), HEALTH_INTERVAL),
+        timeout: table.duration("timeout", soon..=Duration::from_secs(60), HEALTH_TIMEOUT),
+        statuses: statuses(table, "status", 200),
+        healthy: table.integer("healthy", 1..=100, 2),
+        unhealthy: table.integer("unhealthy", 1..=100, 3),
+        path: path?,
+    })
+}
+
+fn ejection(table: &Table<'_>) -> Ejection {
+    let time = Duration::from_millis(100)..=Duration::from_hours(1);
+    Ejection {
+        failures: table.integer("failures", 1..=1000, EJECTION.failures),
+        time: table.duration("time", time, EJECTION.time),
+        statuses: statuses(table, "statuses", 500),
+    }
+}
+
+fn retries(table: &Table<'_>) -> Retries {
+    Retries {
+        percent: table.integer("percent", 0..=100, RETRIES.percent),
+        per_second: table.integer("per_second", 0..=1000, RETRIES.per_second),
+    }
+}
+
+/// One status or a list of them, none below `least`.
+fn statuses(table: &Table<'_>, key: &'static str, least: u16) -> Vec<StatusCode> {
+    let items = table.get(key).map(Value::one_or_more).unwrap_or_default();
+    let numbers = items
+        .into_iter()
+        .filter_map(|item| item.integer(least..=599));
+    numbers
+        .filter_map(|number| StatusCode::from_u16(number).ok())
+        .collect()
+}
+
+fn path_and_query(text: &str) -> Result<PathAndQuery, Malformed> {
+    const WRONG: Malformed = Malformed("it must be a path, such as \"/healthz\"");
+    if !text.starts_with('/') || text.contains('#') {
+        return Err(WRONG);
+    }
+    text.parse().map_err(|_| WRONG)
+}
+
+fn host_header(text: &str) -> Result<HeaderValue, Malformed> {
+    const WRONG: Malformed = Malformed("it must be a host, such as \"app.internal\"");
+    let host: Authority = text.parse().map_err(|_| WRONG)?;
+    if host.as_str().contains('@') {
+        return Err(WRONG);
+    }
+    HeaderValue::from_str(host.as_str()).map_err(|_| WRONG)
 }
 
 /// Where a URL leads, and how one speaks there. One that is wrong is never called; nor is one whose
@@ -159,3 +279,22 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 const CONNECTIONS: usize = 256;
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+const SLOW_START: Duration = Duration::from_secs(10);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+const EJECTION: Ejection = Ejection {
+    failures: 5,
+    time: Duration::from_secs(10),
+    statuses: Vec::new(),
+};
+const RETRIES: Retries = Retries {
+    percent: 20,
+    per_second: 10,
+};
+const BALANCES: [(&str, Option<Balance>); 4] = [
+    ("p2c", Some(Balance::P2c)),
+    ("round_robin", Some(Balance::RoundRobin)),
+    ("hash_user", Some(Balance::HashUser)),
+    ("hash_address", Some(Balance::HashAddress)),
+];

@@ -11,6 +11,9 @@ fn check(table: &str, key: &str, inside: &[&str], outside: &[&str]) {
         "gateway" => BASE.replace("public_url", &format!("{key} = {value}\npublic_url")),
         "accounts" => format!("{BASE}{key} = {value}"),
         "upstreams.a" => format!("{BASE}[upstreams.a]\ntargets = \"http://a\"\n{key} = {value}"),
+        "upstreams.a.health" => format!(
+            "{BASE}[upstreams.a]\ntargets = \"http://a\"\nhealth.path = \"/\"\nhealth.{key} = {value}"
+        ),
         "routes.a" => {
             format!("{BASE}[routes.a]\npath = \"/a\"\nupstream = \"echo\"\n{key} = {value}")
         }
@@ -86,6 +89,44 @@ fn numbers_end_where_they_are_said_to_end() {
         ),
         ("limits", "ipv6_prefix", ["32", "128"], ["31", "129"]),
         ("upstreams.a", "connections", ["1", "65535"], ["0", "65536"]),
+        ("upstreams.a", "queue", ["0", "65535"], ["65536", "70000"]),
+        (
+            "upstreams.a",
+            "ejection.failures",
+            ["1", "1000"],
+            ["0", "1001"],
+        ),
+        (
+            "upstreams.a",
+            "ejection.statuses",
+            ["500", "599"],
+            ["499", "600"],
+        ),
+        (
+            "upstreams.a",
+            "retries.percent",
+            ["0", "100"],
+            ["101", "102"],
+        ),
+        (
+            "upstreams.a",
+            "retries.per_second",
+            ["0", "1000"],
+            ["1001", "1002"],
+        ),
+        ("upstreams.a.health", "healthy", ["1", "100"], ["0", "101"]),
+        (
+            "upstreams.a.health",
+            "unhealthy",
+            ["1", "100"],
+            ["0", "101"],
+        ),
+        (
+            "upstreams.a.health",
+            "status",
+            ["200", "599"],
+            ["199", "600"],
+        ),
     ] {
         let outside: Vec<_> = outside.iter().chain(&NO_NUMBERS).copied().collect();
         // The report shows numbers without their underscores.
@@ -155,6 +196,36 @@ fn durations_end_where_they_are_said_to_end() {
             "timeouts.idle",
             ["100ms", "24h"],
             ["99ms", "86401s"],
+        ),
+        (
+            "upstreams.a",
+            "timeouts.keep_alive",
+            ["0s", "1h"],
+            ["3600001ms", "3601s"],
+        ),
+        (
+            "upstreams.a",
+            "slow_start",
+            ["0s", "1h"],
+            ["3600001ms", "3601s"],
+        ),
+        (
+            "upstreams.a",
+            "ejection.time",
+            ["100ms", "1h"],
+            ["99ms", "3601s"],
+        ),
+        (
+            "upstreams.a.health",
+            "interval",
+            ["100ms", "1h"],
+            ["99ms", "3601s"],
+        ),
+        (
+            "upstreams.a.health",
+            "timeout",
+            ["100ms", "60s"],
+            ["99ms", "61s"],
         ),
     ] {
         let quoted = |values: &[&str]| -> Vec<_> {
