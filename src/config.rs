@@ -200,7 +200,22 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What it speaks.
     pub kind: ListenerKind,
+    /// `proxy_protocol`: every connection says first whom it is for. False.
+    pub proxy_protocol: bool,
+    /// `client_certificate`, unless that is `"off"`.
+    pub client_certificate: Option<ClientCertificate>,
     /// Where it stands in the file.
+    pub position: Position,
+}
+
+/// What a listener asks of its clients' certificates.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// `"require"`: without one there is no connection. `"request"`: there is.
+    pub is_required: bool,
+    /// `client_ca`: PEM certificates of whoever may have signed them.
+    pub authorities: PathBuf,
+    /// Where that stands in the file.
     pub position: Position,
 }
 

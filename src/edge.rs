@@ -8,4 +8,5 @@ pub mod accept;
 pub mod core;
 pub mod http;
 mod patience;
+pub mod proxy_protocol;
 pub mod tls;

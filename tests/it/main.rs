@@ -38,6 +38,7 @@ mod names;
 mod operate;
 mod outages;
 mod overload;
+mod proxy_protocol;
 mod routing;
 mod security_matrix;
 mod sessions;
