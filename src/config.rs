@@ -271,6 +271,9 @@ pub struct Connections {
     pub headers: usize,
     /// `streams`: concurrent HTTP/2 streams of one connection. 128.
     pub streams: u32,
+    /// `control_frames`: how many HTTP/2 frames that are neither request nor body a connection may send at
+    /// once; requests, pieces of bodies and time give some back. 10000.
+    pub control_frames: u32,
     /// `drain_timeout`: how long requests may take to finish after SIGTERM. 30 s.
     pub drain_timeout: Duration,
 }

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod core;
+mod frames;
 pub mod http;
 mod patience;
 pub mod proxy_protocol;

@@ -33,6 +33,8 @@ use crate::body::ClientBody;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
+use crate::edge::frames::Metered;
+use crate::edge::frames::Stock;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
@@ -186,7 +188,9 @@ async fn http2_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let activity = Rc::new(Activity::default());
+    let stock = Rc::new(Stock::new(config.connections.control_frames));
+    let stream = Metered::new(stream, Rc::clone(&stock));
+    let activity = Rc::new(Activity::new(Rc::clone(&stock)));
     let service = service_fn({
         let activity = Rc::clone(&activity);
         move |request: Request<Incoming>| {
@@ -228,6 +232,9 @@ async fn http2_connection(
             timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
         }
     };
+    if stock.is_overdrawn() {
+        config.metrics.flooded();
+    }
     note_end(ended, connection.peer.ip());
 }
 
