@@ -29,6 +29,7 @@ pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
 pub use route::Auth;
+pub use route::ClientCertificates;
 pub use route::Clients;
 pub use route::Cors;
 pub use route::HostPattern;
@@ -203,14 +204,14 @@ pub struct Listener {
     /// `proxy_protocol`: every connection says first whom it is for. False.
     pub proxy_protocol: bool,
     /// `client_certificate`, unless that is `"off"`.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: Option<CertificateRequest>,
     /// Where it stands in the file.
     pub position: Position,
 }
 
 /// What a listener asks of its clients' certificates.
 #[derive(Clone, Debug)]
-pub struct ClientCertificate {
+pub struct CertificateRequest {
     /// `"require"`: without one there is no connection. `"request"`: there is.
     pub is_required: bool,
     /// `client_ca`: PEM certificates of whoever may have signed them.

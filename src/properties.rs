@@ -135,6 +135,7 @@ pub fn headers(data: &[u8]) {
     let connection = Connection {
         peer: SocketAddr::from((peer, 443)),
         tls: true,
+        certificate: None,
     };
     let Ok(inbound) = Inbound::new(connection, request, &TRUST, &RequestIds::default()) else {
         return;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Route;
@@ -26,6 +27,13 @@ pub(super) fn auth(route: &Route) -> String {
         Clients::None => {}
         Clients::Any => auth += ", clients *",
         Clients::Listed(clients) => auth += &format!(", clients {}", joined(clients, "")),
+    }
+    match &route.client_certificates {
+        ClientCertificates::NotAsked => {}
+        ClientCertificates::Any => auth += ", any client certificate",
+        ClientCertificates::Listed(listed) => {
+            auth += &format!(", client certificate {}", joined(listed, ""));
+        }
     }
     auth
 }

@@ -69,6 +69,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     let mut connection = Connection {
         peer,
         tls: spoken.kind == ListenerKind::Tls,
+        certificate: None,
     };
     if spoken.proxy_protocol {
         let Some(proxied) = proxied(&mut stream, peer, deadline, &config).await else {
@@ -113,7 +114,7 @@ async fn tls_connection(
     stream: Patient,
     tls: &Tls,
     deadline: Instant,
-    connection: Connection,
+    mut connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
@@ -135,6 +136,7 @@ async fn tls_connection(
         }
     };
     config.metrics.handshake("ok");
+    connection.certificate = Tls::certificate_of(&stream);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2_connection(stream, connection, gate, config).await;
     } else {
@@ -148,11 +150,13 @@ async fn http1_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
+    let client = connection.peer.ip();
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
         let tunnel = Rc::clone(&tunnel);
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
+            let connection = connection.clone();
             let request = request.map(ClientBody::Own);
             async move {
                 let mut response = gate.answer(connection, request).await;
@@ -175,7 +179,7 @@ async fn http1_connection(
             }
         }
     };
-    note_end(ended, connection.peer.ip());
+    note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
         tunnel.run(&config.draining).await;
@@ -188,6 +192,7 @@ async fn http2_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
+    let client = connection.peer.ip();
     let stock = Rc::new(Stock::new(config.connections.control_frames));
     let stream = Metered::new(stream, Rc::clone(&stock));
     let activity = Rc::new(Activity::new(Rc::clone(&stock)));
@@ -195,6 +200,7 @@ async fn http2_connection(
         let activity = Rc::clone(&activity);
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
+            let connection = connection.clone();
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
@@ -235,7 +241,7 @@ async fn http2_connection(
     if stock.is_overdrawn() {
         config.metrics.flooded();
     }
-    note_end(ended, connection.peer.ip());
+    note_end(ended, client);
 }
 
 fn http1_builder(config: &CoreConfig) -> http1::Builder {

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -38,8 +39,9 @@ use webpki::KeyUsage;
 
 use crate::clock::unix_seconds;
 use crate::config::CertificateFiles;
-use crate::config::ClientCertificate;
+use crate::config::CertificateRequest;
 use crate::edge::patience::Patient;
+use crate::gate::certificate::ClientCertificate;
 
 /// Says which provider TLS uses, before anything asks: a crate that brought another one along would
 /// otherwise make rustls refuse to choose.
@@ -174,7 +176,7 @@ impl Certificates {
     /// # Errors
     ///
     /// Where the authorities cannot be used.
-    pub fn tls(&self, client: Option<&ClientCertificate>) -> Result<Tls, CertificateError> {
+    pub fn tls(&self, client: Option<&CertificateRequest>) -> Result<Tls, CertificateError> {
         let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
         let builder = match client {
@@ -203,6 +205,13 @@ impl Tls {
     pub(super) async fn accept(&self, stream: Patient) -> io::Result<TlsStream<Patient>> {
         self.acceptor.accept(stream).await
     }
+
+    /// The certificate that the client of a connection proved to have.
+    pub(super) fn certificate_of(stream: &TlsStream<Patient>) -> Option<Rc<ClientCertificate>> {
+        let (_, session) = stream.get_ref();
+        let leaf = session.peer_certificates()?.first()?;
+        Some(Rc::new(ClientCertificate::of(leaf)))
+    }
 }
 
 impl fmt::Debug for Certificates {
@@ -220,7 +229,7 @@ impl fmt::Debug for Tls {
 /// Whose certificates are good, by the authorities of a file (RFC 5280). One that is not ends the
 /// handshake, also where none had to come.
 pub fn verifier(
-    client: &ClientCertificate,
+    client: &CertificateRequest,
 ) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
     let path = || client.authorities.clone();
     let (pem, _) = read(&client.authorities)?;
@@ -249,6 +258,20 @@ pub fn verifier(
             path: path(),
             source,
         })
+}
+
+/// A client's certificate from a file, the first one in it, for whoever asks what would become of it.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn client_certificate(path: &Path) -> Result<ClientCertificate, CertificateError> {
+    let (pem, _) = read(path)?;
+    let leaf = CertificateDer::from_pem_slice(&pem).map_err(|_| CertificateError::NotPem {
+        path: path.to_owned(),
+        what: "certificate",
+    })?;
+    Ok(ClientCertificate::of(&leaf))
 }
 
 fn load(files: &CertificateFiles, now: SystemTime) -> Result<Certificate, CertificateError> {

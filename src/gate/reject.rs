@@ -211,6 +211,10 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
             "insufficient_role",
             "The account has none of the roles that may pass here.".to_owned(),
         ),
+        Forbidden::Certificate => refuse(
+            "client_certificate_required",
+            "Only connections with a client certificate that is admitted here may pass.".to_owned(),
+        ),
     }
 }
 
@@ -293,9 +297,10 @@ impl From<Forbidden> for Rejection {
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
             Forbidden::Anonymous => Self::Unauthenticated(Unauthenticated::Absent),
-            Forbidden::Scopes(_) | Forbidden::Roles | Forbidden::Delegated => {
-                Self::Forbidden(forbidden)
-            }
+            Forbidden::Scopes(_)
+            | Forbidden::Roles
+            | Forbidden::Certificate
+            | Forbidden::Delegated => Self::Forbidden(forbidden),
         }
     }
 }

@@ -12,6 +12,7 @@ use http::Method;
 use crate::authenticate::Caller;
 use crate::config;
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::HostPattern;
 use crate::config::LimitBy;
@@ -19,6 +20,7 @@ use crate::config::PathOddities;
 use crate::config::PathPrefix;
 use crate::config::Target;
 use crate::domain::Role;
+use crate::gate::certificate::ClientCertificate;
 use crate::gate::cors::CorsPolicy;
 use crate::gate::host::Host;
 use crate::gate::limit::Quota;
@@ -75,6 +77,8 @@ pub enum Forbidden {
     Scopes(String),
     /// The user has none of the roles.
     Roles,
+    /// The connection has no certificate that the route admits.
+    Certificate,
     /// A delegated token, and the route is for sessions of the gateway's own.
     Delegated,
 }
@@ -98,7 +102,11 @@ impl Route {
     /// # Errors
     ///
     /// Where it may not.
-    pub fn authorize(self: &Arc<Self>, caller: Caller) -> Result<Permit, Forbidden> {
+    pub fn authorize(
+        self: &Arc<Self>,
+        caller: Caller,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Permit, Forbidden> {
         let identity = match (&caller, self.config.auth) {
             (_, Auth::None) | (Caller::Anonymous, Auth::Optional) => None,
             (Caller::Anonymous, Auth::Required) => return Err(Forbidden::Anonymous),
@@ -122,6 +130,16 @@ impl Route {
             if !self.config.roles.is_empty() && !self.config.roles.iter().any(has_role) {
                 return Err(Forbidden::Roles);
             }
+        }
+        let is_certified = match &self.config.client_certificates {
+            ClientCertificates::NotAsked => true,
+            ClientCertificates::Any => certificate.is_some(),
+            ClientCertificates::Listed(listed) => {
+                certificate.is_some_and(|shown| listed.contains(&shown.fingerprint()))
+            }
+        };
+        if !is_certified {
+            return Err(Forbidden::Certificate);
         }
         Ok(Permit {
             route: Arc::clone(self),

@@ -20,6 +20,7 @@ mod authorization;
 mod bodies;
 mod catch_all;
 mod cli;
+mod client_certificates;
 mod configuration;
 mod cors;
 mod durability;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::Admin;
 use crate::config::CertificateFiles;
-use crate::config::ClientCertificate;
+use crate::config::CertificateRequest;
 use crate::config::Listener;
 use crate::config::ListenerKind;
 use crate::config::reader::Table;
@@ -48,7 +48,7 @@ fn listener(table: &Table<'_>) -> Option<Listener> {
     })
 }
 
-fn client_certificate(table: &Table<'_>, kind: ListenerKind) -> Option<ClientCertificate> {
+fn client_certificate(table: &Table<'_>, kind: ListenerKind) -> Option<CertificateRequest> {
     let asked = table.choice(
         "client_certificate",
         &[
@@ -69,7 +69,7 @@ fn client_certificate(table: &Table<'_>, kind: ListenerKind) -> Option<ClientCer
         table.problem("certificates are a matter of TLS, which this listener does not speak; leave `client_certificate` out");
     }
     let authorities = table.required("client_ca", "\"certs/clients.pem\"")?;
-    Some(ClientCertificate {
+    Some(CertificateRequest {
         is_required,
         authorities: authorities.path()?,
         position: authorities.position(),

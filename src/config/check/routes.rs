@@ -6,6 +6,7 @@ use http::HeaderName;
 use http::Method;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Cors;
 use crate::config::IdentityHeaders;
@@ -22,6 +23,7 @@ use crate::config::reader::Table;
 use crate::config::reader::Value;
 use crate::config::values;
 use crate::domain::ClientId;
+use crate::domain::Fingerprint;
 use crate::domain::Malformed;
 use crate::domain::Role;
 use crate::domain::Scope;
@@ -162,6 +164,11 @@ fn route(
         scopes,
         roles,
         clients,
+        client_certificates: table
+            .get("client_certificates")
+            .map(client_certificates)
+            .unwrap_or_default(),
+        forward_client_certificate: table.boolean("forward_client_certificate", false),
         limits: limits(table),
         cors: table
             .get("cors")
@@ -216,6 +223,23 @@ fn clients(value: Value<'_>) -> Clients {
         Clients::None
     } else {
         Clients::Listed(listed)
+    }
+}
+
+/// None where nothing is listed, so that a route can take back what it inherits.
+fn client_certificates(value: Value<'_>) -> ClientCertificates {
+    if value.written() == Some("any") {
+        return ClientCertificates::Any;
+    }
+    let listed: Vec<_> = value
+        .one_or_more()
+        .into_iter()
+        .filter_map(|value| value.parse(Fingerprint::parse))
+        .collect();
+    if listed.is_empty() {
+        ClientCertificates::NotAsked
+    } else {
+        ClientCertificates::Listed(listed)
     }
 }
 
