@@ -5,6 +5,7 @@
 //! wait for the database, and no decision may hide in a layer.
 
 pub mod answer;
+pub mod certificate;
 pub mod cors;
 pub mod door;
 pub mod endpoint;
@@ -254,7 +255,7 @@ impl Gate {
             Auth::Optional => self.authenticator.recognise(credential)?,
             Auth::Required => Caller::Known(self.authenticator.identify(credential)?),
         };
-        Ok(route.authorize(caller)?)
+        Ok(route.authorize(caller, inbound.certificate())?)
     }
 
     /// What would become of a request, for `portcullis explain`: the same steps, nothing spent,

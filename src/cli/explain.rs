@@ -7,7 +7,9 @@ use std::io;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -31,6 +33,7 @@ use crate::domain::Handle;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
+use crate::edge::tls;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
 use crate::gate::request_id::RequestIds;
@@ -54,6 +57,9 @@ pub(super) struct Arguments {
     /// The address the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
+    /// The client's certificate, in PEM form; taken as one that a listener has found good
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -76,9 +82,12 @@ pub(super) async fn run(
     let opened = Opened::open(&config, Open::Existing).await?;
     let authorization = authorization(&config, &opened, &arguments).await?;
     let request = request(&arguments, authorization)?;
+    let certificate = arguments.client_certificate.as_deref();
+    let certificate = certificate.map(tls::client_certificate).transpose()?;
     let connection = Connection {
         peer: SocketAddr::new(arguments.from, 0),
         tls: arguments.url.scheme_str() != Some("http"),
+        certificate: certificate.map(Rc::new),
     };
     let trust = Trust::new(&config);
     let inbound = match Inbound::new(connection, request, &trust, &RequestIds::default()) {

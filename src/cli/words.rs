@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Route;
@@ -32,6 +33,13 @@ pub(super) fn auth(route: &Route) -> String {
     }
     if !route.addresses.is_empty() {
         auth += &format!(", from {}", joined(&route.addresses, ""));
+    }
+    match &route.client_certificates {
+        ClientCertificates::NotAsked => {}
+        ClientCertificates::Any => auth += ", any client certificate",
+        ClientCertificates::Listed(listed) => {
+            auth += &format!(", client certificate {}", joined(listed, ""));
+        }
     }
     auth
 }

@@ -12,6 +12,7 @@ use crate::config::IdentityHeaders;
 use crate::config::Position;
 use crate::config::Rate;
 use crate::domain::ClientId;
+use crate::domain::Fingerprint;
 use crate::domain::Handle;
 use crate::domain::Role;
 use crate::domain::Scopes;
@@ -41,6 +42,10 @@ pub struct Route {
     pub clients: Clients,
     /// `addresses`: the networks that are admitted; empty admits them all.
     pub addresses: Vec<IpNet>,
+    /// `client_certificates`
+    pub client_certificates: ClientCertificates,
+    /// `forward_client_certificate`: the app is told in `Client-Cert`.
+    pub forward_client_certificate: bool,
     /// `limits` and `limit`.
     pub limits: Vec<RouteLimit>,
     /// `cors`
@@ -130,6 +135,18 @@ pub enum Clients {
     /// These.
     Listed(Vec<ClientId>),
     /// `"*"`
+    Any,
+}
+
+/// Which client certificates a route admits, beside all else that it asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    NotAsked,
+    /// These.
+    Listed(Vec<Fingerprint>),
+    /// `"any"` that some listener's `client_ca` has signed.
     Any,
 }
 

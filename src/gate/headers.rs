@@ -16,6 +16,7 @@ use crate::authenticate::Identity;
 use crate::clock::Clock;
 use crate::config::Assertion;
 use crate::config::HeaderChanges;
+use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
@@ -79,6 +80,12 @@ impl Headers {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
         change(headers, &route.request_headers);
+        // Whatever came under this name was stripped (RFC 9440 §4).
+        if let (true, Some(certificate)) = (route.forward_client_certificate, inbound.certificate())
+            && let Some(value) = certificate.header()
+        {
+            headers.insert(CLIENT_CERT, value.clone());
+        }
         if let Caller::Known(identity) = permit.caller() {
             self.identify(headers, identity, permit, inbound);
         }

@@ -219,6 +219,10 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
             "address_not_admitted",
             "Requests from this address may not pass here, whoever makes them.".to_owned(),
         ),
+        Forbidden::Certificate => refuse(
+            "client_certificate_required",
+            "Only connections with a client certificate that is admitted here may pass.".to_owned(),
+        ),
     }
 }
 
@@ -311,6 +315,7 @@ impl From<Forbidden> for Rejection {
             | Forbidden::Roles
             | Forbidden::User
             | Forbidden::Address
+            | Forbidden::Certificate
             | Forbidden::Delegated => Self::Forbidden(forbidden),
         }
     }

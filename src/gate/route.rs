@@ -14,6 +14,7 @@ use http::uri::PathAndQuery;
 use crate::authenticate::Caller;
 use crate::config;
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::HostPattern;
 use crate::config::LimitBy;
@@ -24,6 +25,7 @@ use crate::domain::EmailAddress;
 use crate::domain::Handle;
 use crate::domain::Role;
 use crate::domain::Subject;
+use crate::gate::certificate::ClientCertificate;
 use crate::gate::cors::CorsPolicy;
 use crate::gate::host::Host;
 use crate::gate::limit::Quota;
@@ -91,6 +93,8 @@ pub enum Forbidden {
     User,
     /// The request comes from none of the networks that are listed.
     Address,
+    /// The connection has no certificate that the route admits.
+    Certificate,
     /// A delegated token, and the route is for sessions of the gateway's own.
     Delegated,
 }
@@ -136,7 +140,11 @@ impl Route {
     /// # Errors
     ///
     /// Where it may not.
-    pub fn authorize(self: &Arc<Self>, caller: Caller) -> Result<Permit, Forbidden> {
+    pub fn authorize(
+        self: &Arc<Self>,
+        caller: Caller,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Permit, Forbidden> {
         let identity = match (&caller, self.config.auth) {
             (_, Auth::None) | (Caller::Anonymous, Auth::Optional) => None,
             (Caller::Anonymous, Auth::Required) => return Err(Forbidden::Anonymous),
@@ -164,6 +172,16 @@ impl Route {
             if !self.config.users.is_empty() && !self.config.users.iter().any(is_user) {
                 return Err(Forbidden::User);
             }
+        }
+        let is_certified = match &self.config.client_certificates {
+            ClientCertificates::NotAsked => true,
+            ClientCertificates::Any => certificate.is_some(),
+            ClientCertificates::Listed(listed) => {
+                certificate.is_some_and(|shown| listed.contains(&shown.fingerprint()))
+            }
+        };
+        if !is_certified {
+            return Err(Forbidden::Certificate);
         }
         Ok(Permit {
             route: Arc::clone(self),

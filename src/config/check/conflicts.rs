@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use http::HeaderName;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::HostPattern;
@@ -230,6 +231,8 @@ fn odd_listeners(config: &Config, report: &Report<'_>) {
 
 fn odd_routes(config: &Config, report: &Report<'_>) {
     let open = config.accounts.registration == Registration::Open;
+    let mut listeners = config.listeners.iter();
+    let asks_for_certificates = listeners.any(|listener| listener.client_certificate.is_some());
     for route in &config.routes {
         let name = &route.name;
         let warn = |message| report.warning_at(route.position, message);
@@ -259,6 +262,12 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                 "nobody can pass route `{name}`: `login_scopes` in [accounts] has not all of \
                  its scopes ({})",
                 route.scopes,
+            ));
+        }
+        if route.client_certificates != ClientCertificates::NotAsked && !asks_for_certificates {
+            warn(format!(
+                "nobody can pass route `{name}`: it asks for a client certificate, and no listener \
+                 does; write client_certificate and client_ca in [[listeners]]"
             ));
         }
         if route.auth == Auth::Required && route.forward_authorization {

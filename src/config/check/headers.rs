@@ -162,6 +162,9 @@ fn of_requests(folded: &str) -> Option<&'static str> {
             "the gateway says where a request comes from, in X-Forwarded-For and its kin; whose word \
              it takes for it is `trusted_proxies`",
         ),
+        "client-cert" | "client-cert-chain" => {
+            Some("the gateway tells of certificates, where `forward_client_certificate` says so")
+        }
         _ => None,
     }
 }

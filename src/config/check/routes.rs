@@ -7,6 +7,7 @@ use http::Method;
 use ipnet::IpNet;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Cors;
 use crate::config::IdentityHeaders;
@@ -26,6 +27,7 @@ use crate::config::reader::Table;
 use crate::config::reader::Value;
 use crate::config::values;
 use crate::domain::ClientId;
+use crate::domain::Fingerprint;
 use crate::domain::Handle;
 use crate::domain::Malformed;
 use crate::domain::Role;
@@ -167,6 +169,11 @@ fn route(
         users,
         clients,
         addresses: addresses(table),
+        client_certificates: table
+            .get("client_certificates")
+            .map(client_certificates)
+            .unwrap_or_default(),
+        forward_client_certificate: table.boolean("forward_client_certificate", false),
         limits: limits(table),
         cors: table
             .get("cors")
@@ -256,6 +263,23 @@ fn clients(value: Value<'_>) -> Clients {
         Clients::None
     } else {
         Clients::Listed(listed)
+    }
+}
+
+/// None where nothing is listed, so that a route can take back what it inherits.
+fn client_certificates(value: Value<'_>) -> ClientCertificates {
+    if value.written() == Some("any") {
+        return ClientCertificates::Any;
+    }
+    let listed: Vec<_> = value
+        .one_or_more()
+        .into_iter()
+        .filter_map(|value| value.parse(Fingerprint::parse))
+        .collect();
+    if listed.is_empty() {
+        ClientCertificates::NotAsked
+    } else {
+        ClientCertificates::Listed(listed)
     }
 }
 

@@ -12,6 +12,7 @@ use http::uri::Authority;
 use ipnet::IpNet;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::PathPrefix;
@@ -163,6 +164,15 @@ fn asks_more(other: &Route, route: &Route) -> bool {
         || admits_others(&route.users, &other.users)
         || comes_from_elsewhere(&route.addresses, &other.addresses)
         || (other.clients == Clients::None && route.clients != Clients::None)
+        || match (&route.client_certificates, &other.client_certificates) {
+            (_, ClientCertificates::NotAsked) => false,
+            (ClientCertificates::NotAsked, _) => true,
+            (_, ClientCertificates::Any) => false,
+            (ClientCertificates::Any, ClientCertificates::Listed(_)) => true,
+            (ClientCertificates::Listed(route), ClientCertificates::Listed(other)) => {
+                admits_others(route, other)
+            }
+        }
 }
 
 fn comes_from_elsewhere(route: &[IpNet], other: &[IpNet]) -> bool {

@@ -285,10 +285,6 @@ fn what_this_version_does_not_have_is_said() {
         &[("7:9", "does not have it"), ("8:18", "does not have it")],
     );
     bad(
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\nclient_certificate = \"off\"",
-        &[("8:18", "does not have it"), ("9:22", "does not have it")],
-    );
-    bad(
         "[upstreams.a]\ntargets = [\"https://a\"]\ntls = {}",
         &[
             ("7:12", "does not have https and h2c"),

@@ -271,7 +271,7 @@ fn authorize(route: &str, change: impl Fn(&mut Claims)) -> Result<(), Forbidden>
     claims.roles = vec![Role::parse("editor").unwrap()];
     change(&mut claims);
     let caller = Caller::Known(Identity::for_test(claims));
-    routes(&text).remove(0).authorize(caller).map(|_| ())
+    routes(&text).remove(0).authorize(caller, None).map(|_| ())
 }
 
 fn delegated(claims: &mut Claims) {
@@ -329,8 +329,8 @@ fn a_delegated_token_opens_only_what_names_it() {
 fn anonymous_callers_pass_only_where_nobody_is_asked() {
     let route =
         |auth: &str| routes(&format!("[routes.one]\npath = \"/\"\nauth = \"{auth}\"")).remove(0);
-    assert!(route("none").authorize(Caller::Anonymous).is_ok());
-    assert!(route("optional").authorize(Caller::Anonymous).is_ok());
-    let refused = route("required").authorize(Caller::Anonymous).err();
+    assert!(route("none").authorize(Caller::Anonymous, None).is_ok());
+    assert!(route("optional").authorize(Caller::Anonymous, None).is_ok());
+    let refused = route("required").authorize(Caller::Anonymous, None).err();
     assert_eq!(refused, Some(Forbidden::Anonymous));
 }

@@ -99,6 +99,7 @@ fn what_the_gateway_answers_for_is_not_a_routes_to_change() {
         ("X-Forwarded-Port", "`trusted_proxies`"),
         ("X-Real-IP", "`trusted_proxies`"),
         ("Traceparent", "`trusted_proxies`"),
+        ("Client-Cert", "`forward_client_certificate`"),
     ];
     let of_responses = [
         ("Access-Control-Allow-Origin", "`cors`"),
