@@ -138,7 +138,7 @@ impl Gate {
     /// Answers a request, whatever becomes of it.
     pub async fn answer(
         &self,
-        connection: Connection,
+        connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let attending = pin!(self.attend(connection, request));
@@ -151,7 +151,7 @@ impl Gate {
 
     async fn attend(
         &self,
-        connection: Connection,
+        connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
@@ -187,7 +187,7 @@ impl Gate {
 
     async fn handle(
         &self,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         trail: &mut Trail,
         spent: &mut Spent,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -213,12 +213,14 @@ impl Gate {
                 let party = self.party(&permit, inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
+                // Boxed: hyper keeps room for a whole future in every connection, and moves it twice
+                // before it is first polled.
                 match websocket {
                     Some(websocket) => {
                         let opened = self.open_tunnel(&permit, party, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, party, request, trail).await,
+                    None => Box::pin(self.forward(&permit, party, request, trail)).await,
                 }
             }
         }
@@ -245,7 +247,7 @@ impl Gate {
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
     fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
-        route.admit(inbound.source().address)?;
+        route.admit(inbound.source().address.ip())?;
         // A route that forwards the header as the app's own does not read it as a credential.
         let credential = (!route.config().forward_authorization)
             .then(|| inbound.authorization())
@@ -260,7 +262,7 @@ impl Gate {
 
     /// What would become of a request, for `portcullis explain`: the same steps, nothing spent,
     /// nothing sent.
-    pub fn explain(&self, mut inbound: Inbound<()>) -> Explained {
+    pub fn explain(&self, mut inbound: Box<Inbound<()>>) -> Explained {
         let mut trail = Trail::default();
         let outcome = match self.destination(&inbound, &mut trail) {
             Err(rejection) => Err(rejection),
@@ -303,7 +305,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
-            route.admit(inbound.source().address)?;
+            route.admit(inbound.source().address.ip())?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
             }

@@ -45,6 +45,7 @@ use crate::edge::tls::Tls;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
 
@@ -67,7 +68,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     }
     let deadline = Instant::now() + config.connections.handshake_timeout;
     let mut connection = Connection {
-        peer,
+        peer: Address::new(peer.ip()),
         tls: spoken.kind == ListenerKind::Tls,
         certificate: None,
     };
@@ -75,7 +76,9 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         let Some(proxied) = proxied(&mut stream, peer, deadline, &config).await else {
             return;
         };
-        connection.peer = proxied.address.unwrap_or(peer);
+        if let Some(address) = proxied.address {
+            connection.peer = Address::new(address.ip());
+        }
         connection.tls |= proxied.tls;
         if !place.count(connection.peer.ip()) {
             return;
@@ -88,7 +91,9 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
             let redirect = redirect(stream, &config);
             let _ = config.draining.run_until_cancelled(redirect).await;
         }
-        (ListenerKind::Plain, _) => http1_connection(stream, connection, gate, &config).await,
+        (ListenerKind::Plain, _) => {
+            http1_connection(stream, Rc::new(connection), gate, &config).await
+        }
         (ListenerKind::Tls, Some(tls)) => {
             tls_connection(stream, tls, deadline, connection, gate, &config).await;
         }
@@ -138,28 +143,28 @@ async fn tls_connection(
     config.metrics.handshake("ok");
     connection.certificate = Tls::certificate_of(&stream);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2_connection(stream, connection, gate, config).await;
+        http2_connection(stream, Rc::new(connection), gate, config).await;
     } else {
-        http1_connection(stream, connection, gate, config).await;
+        http1_connection(stream, Rc::new(connection), gate, config).await;
     }
 }
 
 async fn http1_connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let client = connection.peer.ip();
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
-        let tunnel = Rc::clone(&tunnel);
+        let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
-            let connection = connection.clone();
+            let connection = Rc::clone(&connection);
             let request = request.map(ClientBody::Own);
             async move {
-                let mut response = gate.answer(connection, request).await;
+                let mut response = gate.answer(&connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
@@ -188,7 +193,7 @@ async fn http1_connection(
 
 async fn http2_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
@@ -197,15 +202,15 @@ async fn http2_connection(
     let stream = Metered::new(stream, Rc::clone(&stock));
     let activity = Rc::new(Activity::new(Rc::clone(&stock)));
     let service = service_fn({
-        let activity = Rc::clone(&activity);
+        let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
-            let connection = connection.clone();
+            let connection = Rc::clone(&connection);
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
             async move {
-                let response = gate.answer(connection, request).await;
+                let response = gate.answer(&connection, request).await;
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
             }
         }
