@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,17 +24,24 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 use url::Url;
 
 use crate::body::ClientBody;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
+use crate::edge::frames::Metered;
+use crate::edge::frames::Stock;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
 use crate::edge::patience::Streams;
+use crate::edge::proxy_protocol;
+use crate::edge::proxy_protocol::Proxied;
+use crate::edge::tls::Tls;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
@@ -45,41 +54,76 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     let Accepted {
         stream,
         peer,
-        kind,
-        place: _place,
+        listener,
+        mut place,
     } = accepted;
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let spoken = config.listeners.get(listener);
+    let (Some(spoken), Ok(mut stream)) = (spoken, TcpStream::from_std(stream)) else {
         return;
     };
-    let stream = Patient::new(stream, config.connections.body_timeout);
-    let connection = Rc::new(Connection {
+    let is_for_balancers = spoken.kind == ListenerKind::Plain || spoken.proxy_protocol;
+    if is_for_balancers && !config.balancers.include(peer.ip()) {
+        config.balancers.warn_of_stranger(peer.ip());
+        return;
+    }
+    let deadline = Instant::now() + config.connections.handshake_timeout;
+    let mut connection = Connection {
         peer: Address::new(peer.ip()),
-        tls: kind == ListenerKind::Tls,
-    });
-    match kind {
+        tls: spoken.kind == ListenerKind::Tls,
+        certificate: None,
+    };
+    if spoken.proxy_protocol {
+        let Some(proxied) = proxied(&mut stream, peer, deadline, &config).await else {
+            return;
+        };
+        if let Some(address) = proxied.address {
+            connection.peer = Address::new(address.ip());
+        }
+        connection.tls |= proxied.tls;
+        if !place.count(connection.peer.ip()) {
+            return;
+        }
+    }
+    let stream = Patient::new(stream, config.connections.body_timeout);
+    match (spoken.kind, &spoken.tls) {
         // Nothing that is worth waiting for when the gateway drains.
-        ListenerKind::Redirect => {
+        (ListenerKind::Redirect, _) => {
             let redirect = redirect(stream, &config);
             let _ = config.draining.run_until_cancelled(redirect).await;
         }
-        ListenerKind::Plain if may_speak_plainly(peer.ip(), &config) => {
-            http1_connection(stream, connection, gate, &config).await;
+        (ListenerKind::Plain, _) => {
+            http1_connection(stream, Rc::new(connection), gate, &config).await
         }
-        ListenerKind::Plain => {
-            tracing::warn!(
-                client = %peer.ip(),
-                "refused plain HTTP from a peer that is neither on loopback nor in trusted_proxies"
-            );
+        (ListenerKind::Tls, Some(tls)) => {
+            tls_connection(stream, tls, deadline, connection, gate, &config).await;
         }
-        ListenerKind::Tls => tls(stream, connection, gate, &config).await,
+        (ListenerKind::Tls, None) => {}
     }
 }
 
-async fn tls(stream: Patient, connection: Rc<Connection>, gate: Rc<Gate>, config: &CoreConfig) {
-    let Some(tls) = &config.tls else {
-        return;
-    };
-    let handshake = timeout(config.connections.handshake_timeout, tls.accept(stream));
+/// Whom the connection is for; `None` where its balancer does not say, or not in time.
+async fn proxied(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+    config: &CoreConfig,
+) -> Option<Proxied> {
+    let reading = timeout_at(deadline, proxy_protocol::read(stream));
+    let read = config.draining.run_until_cancelled(reading).await?;
+    let read = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    read.inspect_err(|error| config.balancers.warn_of_header(peer.ip(), error))
+        .ok()
+}
+
+async fn tls_connection(
+    stream: Patient,
+    tls: &Tls,
+    deadline: Instant,
+    mut connection: Connection,
+    gate: Rc<Gate>,
+    config: &CoreConfig,
+) {
+    let handshake = timeout_at(deadline, tls.accept(stream));
     // A gateway that drains takes no newcomers.
     let Some(handshake) = config.draining.run_until_cancelled(handshake).await else {
         return;
@@ -97,10 +141,11 @@ async fn tls(stream: Patient, connection: Rc<Connection>, gate: Rc<Gate>, config
         }
     };
     config.metrics.handshake("ok");
+    connection.certificate = Tls::certificate_of(&stream);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2_connection(stream, connection, gate, config).await;
+        http2_connection(stream, Rc::new(connection), gate, config).await;
     } else {
-        http1_connection(stream, connection, gate, config).await;
+        http1_connection(stream, Rc::new(connection), gate, config).await;
     }
 }
 
@@ -110,6 +155,7 @@ async fn http1_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
+    let client = connection.peer.ip();
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
         let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
@@ -138,7 +184,7 @@ async fn http1_connection(
             }
         }
     };
-    note_end(ended, connection.peer.ip());
+    note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
         tunnel.run(&config.draining).await;
@@ -151,7 +197,10 @@ async fn http2_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let activity = Rc::new(Activity::default());
+    let client = connection.peer.ip();
+    let stock = Rc::new(Stock::new(config.connections.control_frames));
+    let stream = Metered::new(stream, Rc::clone(&stock));
+    let activity = Rc::new(Activity::new(Rc::clone(&stock)));
     let service = service_fn({
         let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
         move |request: Request<Incoming>| {
@@ -194,7 +243,10 @@ async fn http2_connection(
             timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
         }
     };
-    note_end(ended, connection.peer.ip());
+    if stock.is_overdrawn() {
+        config.metrics.flooded();
+    }
+    note_end(ended, client);
 }
 
 fn http1_builder(config: &CoreConfig) -> http1::Builder {
@@ -216,16 +268,6 @@ fn note_end(ended: hyper::Result<()>, client: IpAddr) {
     if let Err(error) = ended {
         tracing::debug!(%client, %error, "a connection ended badly");
     }
-}
-
-/// `tls = false` is for a balancer that ends TLS, never for the internet.
-fn may_speak_plainly(peer: IpAddr, config: &CoreConfig) -> bool {
-    let peer = peer.to_canonical();
-    peer.is_loopback()
-        || config
-            .trusted_proxies
-            .iter()
-            .any(|proxy| proxy.contains(&peer))
 }
 
 /// Plain HTTP that only sends people to `https` (SECURITY 57): 308 keeps method and body.

@@ -3,6 +3,7 @@
 //! [`Inbound::new`] is the only door. What it lets through has one host, one path that means the
 //! same to everybody, no hop-by-hop header, and no spelling of any identity header (SECURITY 13).
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -16,6 +17,7 @@ use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
+use crate::gate::certificate::ClientCertificate;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
@@ -42,6 +44,7 @@ pub struct Inbound<B = ClientBody> {
     is_brought: bool,
     scheme: &'static str,
     source: Source,
+    certificate: Option<Rc<ClientCertificate>>,
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
@@ -149,6 +152,7 @@ impl<B> Inbound<B> {
             authorization,
             is_brought,
             source,
+            certificate: connection.certificate.clone(),
             request_id,
             received_at: Instant::now(),
             dropped,
@@ -203,6 +207,11 @@ impl<B> Inbound<B> {
     /// Who is held responsible.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The certificate that the client proved to have.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
     }
 
     /// Its id.

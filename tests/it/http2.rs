@@ -1,5 +1,7 @@
 //! HTTP/2: frames that no library would send.
 
+mod floods;
+
 use crate::harness::gateway::Gateway;
 use crate::harness::http2::CONTINUATION;
 use crate::harness::http2::DATA;

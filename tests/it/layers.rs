@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 15] = [
 const EVERYWHERE: [&str; 3] = ["clock", "problem", "telemetry"];
 
 /// A big library lives behind one door.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 16] = [
     ("anyhow", &["cli", "startup"]),
     ("argon2", &["password"]),
     (
@@ -39,6 +39,7 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("governor", &["limiter"]),
     ("jsonwebtoken", &["keys", "token"]),
     ("prometheus_client", &["telemetry"]),
+    ("proxy_header", &["edge/proxy_protocol"]),
     ("rcgen", &["startup/certificate"]),
     ("rustls", &["edge/tls"]),
     ("sqlx", &["store"]),

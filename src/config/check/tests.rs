@@ -2,6 +2,7 @@
 
 mod keys;
 mod ranges;
+mod route_keys;
 mod routes;
 mod sample;
 mod upstreams;
@@ -284,10 +285,6 @@ fn what_this_version_does_not_have_is_said() {
         &[("7:9", "does not have it"), ("8:18", "does not have it")],
     );
     bad(
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\nclient_certificate = \"off\"",
-        &[("8:18", "does not have it"), ("9:22", "does not have it")],
-    );
-    bad(
         "[upstreams.a]\ntargets = [\"https://a\"]\ntls = {}",
         &[
             ("7:12", "does not have https and h2c"),
@@ -298,17 +295,7 @@ fn what_this_version_does_not_have_is_said() {
         "on_unauthenticated = \"redirect\"",
         &[("9:22", "does not have it; it has `auto`, `401`")],
     );
-    for key in [
-        "rewrite",
-        "addresses",
-        "users",
-        "request_headers",
-        "response_headers",
-        "host_header",
-        "audience",
-        "max_age",
-        "amr",
-    ] {
+    for key in ["audience", "max_age", "amr"] {
         let place = format!("9:{}", key.len() + 4);
         bad_route(
             &format!("{key} = 1"),

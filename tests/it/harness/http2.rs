@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::in_time;
@@ -14,16 +15,21 @@ use crate::harness::raw::tls;
 /// Types of frames (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GO_AWAY: u8 = 7;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RESET: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GO_AWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 /// Flags of frames.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const WITH_PRIORITY: u8 = 32;
+pub(crate) const ACK: u8 = 1;
 
 /// Settings (RFC 9113 §6.5.2).
 const HEADER_TABLE_SIZE: u16 = 1;
@@ -149,6 +155,36 @@ impl Http2 {
         in_time("somebody to have enough of a trickle", trickling).await
     }
 
+    /// Waits until something of the answer on a stream has come, of its body.
+    pub(crate) async fn until_data(&mut self, stream: u32) {
+        let before = self.answered(stream);
+        let more = async {
+            while self.answered(stream) == before {
+                self.read_frame(stream).await;
+            }
+        };
+        in_time("a piece of an answer", more).await;
+    }
+
+    fn answered(&self, stream: u32) -> usize {
+        let answer = self.answers.get(&stream);
+        answer.map_or(0, |answer| answer.body.len())
+    }
+
+    /// Sends the same bytes so often, reading what comes meanwhile, or until the connection ends.
+    pub(crate) async fn flood(&mut self, bytes: &[u8], times: usize) -> Option<Outcome> {
+        for _ in 0..times {
+            let is_open = self.raw.send(bytes).await;
+            let read = timeout(Duration::ZERO, self.read_outcome(u32::MAX)).await;
+            match read {
+                Ok(outcome) => return Some(outcome),
+                Err(_) if is_open => {}
+                Err(_) => return Some(self.outcome(u32::MAX).await),
+            }
+        }
+        None
+    }
+
     /// Waits for what becomes of a stream, and answers pings meanwhile.
     pub(crate) async fn outcome(&mut self, stream: u32) -> Outcome {
         let outcome = self.read_outcome(stream);
@@ -158,34 +194,41 @@ impl Http2 {
     /// Whoever stops waiting loses nothing.
     async fn read_outcome(&mut self, stream: u32) -> Outcome {
         loop {
-            let Some(head) = self.raw.peek(9).await else {
-                return Outcome::Closed(None);
-            };
-            let length =
-                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let (kind, flags) = (head[3], head[4]);
-            let on = u32::from_be_bytes(head[5..9].try_into().unwrap());
-            if self.raw.peek(9 + length).await.is_none() {
-                return Outcome::Closed(None);
-            }
-            let frame = self.raw.exactly(9 + length).await;
-            let payload = &frame[9..];
-            let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
-            match kind {
-                PING if flags & ACK == 0 => self.send(PING, ACK, 0, payload).await,
-                GO_AWAY if code(4) != 0 => return Outcome::Closed(Some(code(4))),
-                RESET if on == stream => return Outcome::Reset(code(0)),
-                HEADERS => self.answers.entry(on).or_default().status = status(payload),
-                DATA => self.answers.entry(on).or_default().body.extend(payload),
-                _ => {}
-            }
-            if on == stream && matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-                let Partial { status, body } = self.answers.remove(&on).unwrap();
-                let problem = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-                let code = problem["code"].as_str().unwrap_or_default();
-                return Outcome::answered(status, code);
+            if let Some(outcome) = self.read_frame(stream).await {
+                return outcome;
             }
         }
+    }
+
+    /// Reads one frame: what has become of the stream by it, if anything has.
+    async fn read_frame(&mut self, stream: u32) -> Option<Outcome> {
+        let Some(head) = self.raw.peek(9).await else {
+            return Some(Outcome::Closed(None));
+        };
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let (kind, flags) = (head[3], head[4]);
+        let on = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        if self.raw.peek(9 + length).await.is_none() {
+            return Some(Outcome::Closed(None));
+        }
+        let frame = self.raw.exactly(9 + length).await;
+        let payload = &frame[9..];
+        let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+        match kind {
+            PING if flags & ACK == 0 => self.send(PING, ACK, 0, payload).await,
+            GO_AWAY if code(4) != 0 => return Some(Outcome::Closed(Some(code(4)))),
+            RESET if on == stream => return Some(Outcome::Reset(code(0))),
+            HEADERS => self.answers.entry(on).or_default().status = status(payload),
+            DATA => self.answers.entry(on).or_default().body.extend(payload),
+            _ => {}
+        }
+        let is_last = matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0;
+        (on == stream && is_last).then(|| {
+            let Partial { status, body } = self.answers.remove(&on).unwrap();
+            let problem = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+            let code = problem["code"].as_str().unwrap_or_default();
+            Outcome::answered(status, code)
+        })
     }
 }
 
