@@ -182,13 +182,14 @@ async fn http1_connection(
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
             let connection = connection.clone();
             let request = request.map(ClientBody::Own);
-            async move {
+            // hyper keeps room for it while the connection idles: six kilobytes, or a box.
+            Box::pin(async move {
                 let mut response = gate.answer(connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
                 Ok::<_, Infallible>(response)
-            }
+            })
         }
     });
     let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
