@@ -6,7 +6,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -37,6 +36,7 @@ use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
 use crate::gate::request_id::RequestIds;
 use crate::gate::route::Route;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::gate::strip::Trust;
 use crate::startup;
@@ -85,12 +85,12 @@ pub(super) async fn run(
     let certificate = arguments.client_certificate.as_deref();
     let certificate = certificate.map(tls::client_certificate).transpose()?;
     let connection = Connection {
-        peer: SocketAddr::new(arguments.from, 0),
+        peer: Address::new(arguments.from),
         tls: arguments.url.scheme_str() != Some("http"),
         certificate: certificate.map(Rc::new),
     };
     let trust = Trust::new(&config);
-    let inbound = match Inbound::new(connection, request, &trust, &RequestIds::default()) {
+    let inbound = match Inbound::new(&connection, request, &trust, &RequestIds::default()) {
         Ok(inbound) => inbound,
         Err((malformed, _)) => {
             let explained = Explained {

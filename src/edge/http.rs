@@ -46,6 +46,7 @@ use crate::edge::tls::TlsStream;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
 
@@ -68,7 +69,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     }
     let deadline = Instant::now() + config.connections.handshake_timeout;
     let mut connection = Connection {
-        peer,
+        peer: Address::new(peer.ip()),
         tls: spoken.kind == ListenerKind::Tls,
         certificate: None,
     };
@@ -77,7 +78,9 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         let Some(proxied) = proxied.await else {
             return;
         };
-        connection.peer = proxied.address.unwrap_or(peer);
+        if let Some(address) = proxied.address {
+            connection.peer = Address::new(address);
+        }
         connection.tls |= proxied.tls;
         if !place.count(connection.peer.ip()) {
             return;
@@ -175,21 +178,21 @@ async fn http1_connection(
     config: &CoreConfig,
 ) {
     let client = connection.peer.ip();
+    let connection = Rc::new(connection);
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
-        let tunnel = Rc::clone(&tunnel);
+        let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
-            let connection = connection.clone();
+            let connection = Rc::clone(&connection);
             let request = request.map(ClientBody::Own);
-            // hyper keeps room for it while the connection idles: six kilobytes, or a box.
-            Box::pin(async move {
-                let mut response = gate.answer(connection, request).await;
+            async move {
+                let mut response = gate.answer(&connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
                 Ok::<_, Infallible>(response)
-            })
+            }
         }
     });
     let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
@@ -218,19 +221,20 @@ async fn http2_connection(
     config: &CoreConfig,
 ) {
     let client = connection.peer.ip();
+    let connection = Rc::new(connection);
     let stock = Rc::new(Stock::new(config.connections.control_frames));
     let stream = Metered::new(stream, Rc::clone(&stock));
     let activity = Rc::new(Activity::new(Rc::clone(&stock)));
     let service = service_fn({
-        let activity = Rc::clone(&activity);
+        let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
-            let connection = connection.clone();
+            let connection = Rc::clone(&connection);
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
             async move {
-                let response = gate.answer(connection, request).await;
+                let response = gate.answer(&connection, request).await;
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
             }
         }
