@@ -175,6 +175,8 @@ impl Drop for Place {
 
 /// Accepts until told to drain.
 pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: CancellationToken) {
+    // It is said when that begins and when it ends, not each time that nothing has changed.
+    let mut is_pausing = false;
     loop {
         // The permit first: a connection that cannot be served waits in the kernel's queue.
         let permit = tokio::select! {
@@ -190,6 +192,9 @@ pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: Canc
         };
         match accepted {
             Ok((stream, peer)) => {
+                if std::mem::take(&mut is_pausing) {
+                    tracing::info!(address = %bound.address, "accepting connections again");
+                }
                 // One who gets no place is closed at once: there is no TLS yet to say why.
                 if let Some(place) = places.grant(peer.ip(), bound.proxy_protocol, permit) {
                     hand_over(&bound, stream, peer, place, &cores);
@@ -197,7 +202,13 @@ pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: Canc
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; pausing");
+                if !std::mem::replace(&mut is_pausing, true) {
+                    tracing::warn!(
+                        %error,
+                        address = %bound.address,
+                        "cannot accept connections; those that come wait in the kernel's queue"
+                    );
+                }
                 sleep(PAUSE).await;
             }
         }

@@ -42,6 +42,7 @@ use crate::edge::patience::Streams;
 use crate::edge::proxy_protocol;
 use crate::edge::proxy_protocol::Proxied;
 use crate::edge::tls::Tls;
+use crate::edge::tls::TlsStream;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
@@ -73,11 +74,12 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         certificate: None,
     };
     if spoken.proxy_protocol {
-        let Some(proxied) = proxied(&mut stream, peer, deadline, &config).await else {
+        let proxied = Box::pin(proxied(&mut stream, peer, deadline, &config));
+        let Some(proxied) = proxied.await else {
             return;
         };
         if let Some(address) = proxied.address {
-            connection.peer = Address::new(address.ip());
+            connection.peer = Address::new(address);
         }
         connection.tls |= proxied.tls;
         if !place.count(connection.peer.ip()) {
@@ -88,11 +90,11 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     match (spoken.kind, &spoken.tls) {
         // Nothing that is worth waiting for when the gateway drains.
         (ListenerKind::Redirect, _) => {
-            let redirect = redirect(stream, &config);
+            let redirect = Box::pin(redirect(stream, &config));
             let _ = config.draining.run_until_cancelled(redirect).await;
         }
         (ListenerKind::Plain, _) => {
-            http1_connection(stream, Rc::new(connection), gate, &config).await
+            Box::pin(http1_connection(stream, connection, gate, &config)).await;
         }
         (ListenerKind::Tls, Some(tls)) => {
             tls_connection(stream, tls, deadline, connection, gate, &config).await;
@@ -115,6 +117,8 @@ async fn proxied(
         .ok()
 }
 
+/// Each stage lives on the heap and goes with its end: otherwise every connection would be as large, for as
+/// long as it idles, as the largest of them, with a copy of the TLS stream for each hand it passed through.
 async fn tls_connection(
     stream: Patient,
     tls: &Tls,
@@ -123,39 +127,58 @@ async fn tls_connection(
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let handshake = timeout_at(deadline, tls.accept(stream));
-    // A gateway that drains takes no newcomers.
-    let Some(handshake) = config.draining.run_until_cancelled(handshake).await else {
+    let handshake = Box::pin(handshake(
+        stream,
+        tls,
+        deadline,
+        connection.peer.ip(),
+        config,
+    ));
+    let Some(stream) = handshake.await else {
         return;
     };
-    let stream = match handshake {
-        Ok(Ok(stream)) => stream,
+    connection.certificate = Tls::certificate_of(&stream);
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        Box::pin(http2_connection(stream, connection, gate, config)).await;
+    } else {
+        Box::pin(http1_connection(stream, connection, gate, config)).await;
+    }
+}
+
+async fn handshake(
+    stream: Patient,
+    tls: &Tls,
+    deadline: Instant,
+    client: IpAddr,
+    config: &CoreConfig,
+) -> Option<Box<TlsStream<Patient>>> {
+    let handshake = timeout_at(deadline, tls.accept(stream));
+    // A gateway that drains takes no newcomers.
+    match config.draining.run_until_cancelled(handshake).await? {
+        Ok(Ok(stream)) => {
+            config.metrics.handshake("ok");
+            Some(stream)
+        }
         Ok(Err(error)) => {
             config.metrics.handshake("failed");
-            tracing::debug!(client = %connection.peer.ip(), %error, "a TLS handshake failed");
-            return;
+            tracing::debug!(%client, %error, "a TLS handshake failed");
+            None
         }
         Err(_) => {
             config.metrics.handshake("timeout");
-            return;
+            None
         }
-    };
-    config.metrics.handshake("ok");
-    connection.certificate = Tls::certificate_of(&stream);
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2_connection(stream, Rc::new(connection), gate, config).await;
-    } else {
-        http1_connection(stream, Rc::new(connection), gate, config).await;
     }
 }
 
 async fn http1_connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    connection: Rc<Connection>,
+    connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let client = connection.peer.ip();
+    let connection = Rc::new(connection);
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
         let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
@@ -193,11 +216,12 @@ async fn http1_connection(
 
 async fn http2_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Rc<Connection>,
+    connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let client = connection.peer.ip();
+    let connection = Rc::new(connection);
     let stock = Rc::new(Stock::new(config.connections.control_frames));
     let stream = Metered::new(stream, Rc::clone(&stock));
     let activity = Rc::new(Activity::new(Rc::clone(&stock)));

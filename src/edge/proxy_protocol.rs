@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -78,7 +77,7 @@ impl Balancers {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Proxied {
     /// The other end of the balancer's own connection; `None` where it speaks for itself, or does not say.
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// Whether that end spoke TLS with the balancer, as version 2 can say.
     pub(crate) tls: bool,
 }
@@ -110,7 +109,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((_, length)) if is_line && length > LINE_BYTES_MAX => Parsed::Bad,
         Ok((header, length)) => {
-            let address = header.proxied_address().map(|named| named.source);
+            let address = header.proxied_address().map(|named| named.source.ip());
             let tls = address.is_some() && header.ssl().is_some_and(|ssl| ssl.client_ssl());
             Parsed::Whole(Proxied { address, tls }, length)
         }

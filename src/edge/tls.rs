@@ -33,7 +33,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::server;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
 
@@ -68,6 +68,9 @@ fn provider() -> CryptoProvider {
         ..aws_lc_rs::default_provider()
     }
 }
+
+/// A connection over TLS.
+pub(super) type TlsStream<S> = server::TlsStream<S>;
 
 /// TLS, ready for handshakes. Cheap to clone.
 #[derive(Clone)]
@@ -202,8 +205,8 @@ impl Certificates {
 
 impl Tls {
     /// The handshake.
-    pub(super) async fn accept(&self, stream: Patient) -> io::Result<TlsStream<Patient>> {
-        self.acceptor.accept(stream).await
+    pub(super) async fn accept(&self, stream: Patient) -> io::Result<Box<TlsStream<Patient>>> {
+        self.acceptor.accept(stream).await.map(Box::new)
     }
 
     /// The certificate that the client of a connection proved to have.

@@ -1,5 +1,6 @@
 //! HTTP/2: frames that no library would send.
 
+mod conformance;
 mod floods;
 
 use crate::harness::gateway::Gateway;

@@ -15,6 +15,7 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 use rustix::process::geteuid;
+use rustix::process::getrlimit;
 use rustix::process::kill_process;
 use rustix::process::prlimit;
 
@@ -170,6 +171,22 @@ impl Served {
             maximum: None,
         };
         prlimit(Some(self.id()), Resource::Fsize, limit).unwrap();
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn descriptors(&self) -> u64 {
+        let open = format!("/proc/{}/fd", self.child.id());
+        u64::try_from(fs::read_dir(open).unwrap().count()).unwrap()
+    }
+
+    /// Lets it open no more than so many; `None` makes room again.
+    pub(crate) fn limit_descriptors(&self, count: Option<u64>) {
+        let own = getrlimit(Resource::Nofile);
+        let limit = Rlimit {
+            current: count.or(own.current),
+            maximum: own.maximum,
+        };
+        prlimit(Some(self.id()), Resource::Nofile, limit).unwrap();
     }
 
     fn id(&self) -> Pid {

@@ -12,6 +12,9 @@ use crate::harness::in_time;
 use crate::harness::raw::Raw;
 use crate::harness::raw::tls;
 
+/// What every client begins with (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Types of frames (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -32,13 +35,19 @@ pub(crate) const WITH_PRIORITY: u8 = 32;
 pub(crate) const ACK: u8 = 1;
 
 /// Settings (RFC 9113 §6.5.2).
-const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const ENABLE_PUSH: u16 = 2;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+pub(crate) const MAX_FRAME_SIZE: u16 = 5;
 
 /// Error codes (RFC 9113 §7).
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
+pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
+pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What every server takes without having been asked.
@@ -54,6 +63,15 @@ pub(crate) struct Http2 {
 struct Partial {
     status: u16,
     body: Vec<u8>,
+}
+
+/// A frame that came.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What became of a request.
@@ -91,12 +109,8 @@ impl Http2 {
 
     /// With settings of one's own.
     pub(crate) async fn connect_with(gateway: &Gateway, settings: &[(u16, u32)]) -> Self {
-        let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
-        let mut http2 = Self {
-            raw: Raw::new(stream),
-            answers: HashMap::new(),
-        };
-        http2.raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut http2 = Self::connect_silently(gateway).await;
+        http2.raw.send(PREFACE).await;
         // Without a table there is no state to keep for reading a status.
         let mut payload = Vec::new();
         for (name, value) in settings.iter().chain(&[(HEADER_TABLE_SIZE, 0)]) {
@@ -105,6 +119,15 @@ impl Http2 {
         }
         http2.send(SETTINGS, 0, 0, &payload).await;
         http2
+    }
+
+    /// Connects, and says nothing yet.
+    pub(crate) async fn connect_silently(gateway: &Gateway) -> Self {
+        let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
+        Self {
+            raw: Raw::new(stream),
+            answers: HashMap::new(),
+        }
     }
 
     /// The bytes of the connection.
@@ -200,25 +223,39 @@ impl Http2 {
         }
     }
 
+    /// Reads the next frame, whatever it is; `None` where the connection ends. Whoever stops waiting loses
+    /// nothing.
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+        let head = self.raw.peek(9).await?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        self.raw.peek(9 + length).await?;
+        let mut frame = self.raw.exactly(9 + length).await;
+        let payload = frame.split_off(9);
+        Some(Frame {
+            kind: frame[3],
+            flags: frame[4],
+            stream: u32::from_be_bytes(frame[5..].try_into().unwrap()),
+            payload,
+        })
+    }
+
     /// Reads one frame: what has become of the stream by it, if anything has.
     async fn read_frame(&mut self, stream: u32) -> Option<Outcome> {
-        let Some(head) = self.raw.peek(9).await else {
+        let Some(Frame {
+            kind,
+            flags,
+            stream: on,
+            payload,
+        }) = self.frame().await
+        else {
             return Some(Outcome::Closed(None));
         };
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let (kind, flags) = (head[3], head[4]);
-        let on = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        if self.raw.peek(9 + length).await.is_none() {
-            return Some(Outcome::Closed(None));
-        }
-        let frame = self.raw.exactly(9 + length).await;
-        let payload = &frame[9..];
         let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
         match kind {
-            PING if flags & ACK == 0 => self.send(PING, ACK, 0, payload).await,
+            PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload).await,
             GO_AWAY if code(4) != 0 => return Some(Outcome::Closed(Some(code(4)))),
             RESET if on == stream => return Some(Outcome::Reset(code(0))),
-            HEADERS => self.answers.entry(on).or_default().status = status(payload),
+            HEADERS => self.answers.entry(on).or_default().status = status(&payload),
             DATA => self.answers.entry(on).or_default().body.extend(payload),
             _ => {}
         }
