@@ -154,6 +154,14 @@ impl Names {
 }
 
 #[cfg(test)]
+impl Names {
+    /// As if a lookup had found these.
+    pub(super) fn have_found(&self, addresses: &[SocketAddr]) {
+        self.note(Ok(addresses.to_vec()));
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::cell::RefCell;

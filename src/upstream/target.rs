@@ -170,3 +170,40 @@ impl Drop for InUse {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use crate::telemetry::metrics::Metrics;
+    use crate::upstream::standing::tests::standing_of;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_to_where_the_name_no_longer_leads_is_let_go() {
+        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = app.local_addr().unwrap();
+        let authority = format!("app.internal:{}", here.port());
+        let standing = standing_of([authority].into_iter(), &Metrics::new());
+        let names = standing.names(0).unwrap();
+        names.have_found(&[here]);
+        let target = Target::new(&standing, 0);
+        let test = async {
+            let patience = Duration::from_secs(20);
+            for _ in 0..2 {
+                target.keep(target.connect(patience).await.unwrap());
+            }
+            target.sweep();
+            assert_eq!(target.idle.borrow().len(), 2);
+            names.have_found(&["127.0.0.2:80".parse().unwrap(), here]);
+            target.sweep();
+            assert_eq!(target.idle.borrow().len(), 2);
+            names.have_found(&["127.0.0.2:80".parse().unwrap()]);
+            target.sweep();
+            assert_eq!(target.idle.borrow().len(), 0);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+}

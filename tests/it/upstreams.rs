@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use reqwest::Method;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
@@ -584,6 +588,38 @@ async fn a_target_may_be_a_name() {
         gateway.anonymous().get("/app").await.expect(200);
     }
     let gateway = Gateway::start(&open_route(&["http://no-such-name.invalid".to_owned()], ""));
+    let refused = gateway.anonymous().get("/app").await;
+    refused.expect_problem(502, "upstream_unreachable");
+}
+
+/// An app that does not take connections any more, and does not refuse them either.
+async fn swallowing() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    // Nobody accepts: once the queue is full, Linux drops what asks for a connection.
+    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queued.push(connected.unwrap());
+    }
+    (listener, queued)
+}
+
+// SECURITY 53
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_swallows_connections_does_not_take_the_time_of_the_next() {
+    let (swallowing, _queued) = swallowing().await;
+    let url = format!("http://{}", swallowing.local_addr().unwrap());
+    let app = Upstream::start().await;
+    let keys = "balance = \"round_robin\"\ntimeouts.connect = \"2s\"\nejection.failures = 1";
+    let gateway = Gateway::start(&open_route(&[url.clone(), app.url()], keys));
+    for _ in 0..4 {
+        gateway.anonymous().get("/app").await.expect(200);
+    }
+    assert_eq!(of_target(&gateway, "connect_failures_total", &url), 1.0);
+    let gateway = Gateway::start(&open_route(&[url], "timeouts.connect = \"200ms\""));
     let refused = gateway.anonymous().get("/app").await;
     refused.expect_problem(502, "upstream_unreachable");
 }

@@ -11,15 +11,24 @@ use crate::config::UpstreamTarget;
 use super::*;
 
 fn standing(targets: usize, metrics: &Metrics) -> Arc<Standing> {
-    let target = |index| UpstreamTarget {
+    let authority = |index| format!("127.0.0.1:{}", 5000 + index);
+    standing_of((0..targets).map(authority), metrics)
+}
+
+/// With targets of these hosts and ports.
+pub(in crate::upstream) fn standing_of(
+    authorities: impl Iterator<Item = String>,
+    metrics: &Metrics,
+) -> Arc<Standing> {
+    let target = |authority| UpstreamTarget {
         scheme: UpstreamScheme::Http,
-        authority: Authority::try_from(format!("127.0.0.1:{}", 5000 + index)).unwrap(),
+        authority: Authority::try_from(authority).unwrap(),
         position: Position { line: 1, column: 1 },
     };
     let seconds = Duration::from_secs;
     let config = config::Upstream {
         name: "app".to_owned(),
-        targets: (0..targets).map(target).collect(),
+        targets: authorities.map(target).collect(),
         balance: Balance::P2c,
         health: None,
         ejection: Some(Ejection {
