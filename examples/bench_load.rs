@@ -116,6 +116,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Seen> {
                     due,
                 )));
             }
+            // For whoever wants to do something meanwhile.
+            writeln!(io::stderr(), "connected")?;
             thread::Builder::new()
                 .name("time".to_owned())
                 .spawn(move || keep_time(&ends, per_second, length))?;

@@ -1,44 +1,17 @@
-"""The proxies, their configuration, and the proof that each does its job before it is timed."""
+"""The proxies, and the proof that each does its job before it is timed."""
 
 import base64
 import contextlib
 import dataclasses
+import hashlib
+import hmac
 import http.client
 import json
 import ssl
 
+from . import settings
 from .servers import Server
-
-GATEWAY = """\
-[gateway]
-public_url = "https://localhost"
-threads = {threads}
-[[listeners]]
-address = "127.0.0.1:0"
-[[certificates]]
-cert = "{certs}/localhost.pem"
-key = "{certs}/localhost.key"
-[store]
-url = "sqlite:portcullis.db"
-[tokens]
-access_ttl = "1h"
-[accounts]
-registration = "open"
-[limits]                                     # counted, and never reached
-per_address = "60000000 per minute"
-per_user = "60000000 per minute"
-[identity]
-assertion = "{assertion}"
-[log]
-format = "json"
-[upstreams.bench]
-targets = ["http://{upstream}"]
-connections = 1024
-[routes.bench]
-path = "/"
-upstream = "bench"
-auth = "{auth}"
-"""
+from .servers import free_port
 
 ACCOUNT = json.dumps({"username": "alice", "password": "correct horse battery staple"})
 FORGED = {"X-Auth-User": "mallory"}
@@ -52,19 +25,35 @@ class Ground:
     folder: object
     cleanup: contextlib.ExitStack
     upstream: Server
-    # The first gateway makes the certificate that all of them show.
+    # The first gateway that starts makes the certificate that all of them show.
     certs: object
+    # None where nothing is timed.
+    core: str | None = None
+
+    def home(self, name):
+        """A folder for one process."""
+        home = self.folder / name
+        home.mkdir()
+        return home
 
 
 class Contender:
-    """A proxy: how it is started, what it has to prove, and how it is called."""
+    """A proxy: how it is called, and what it has to prove."""
 
     token = None
+    # Who the app is told is calling; None where the proxy tells nothing.
+    who = None
 
-    def __init__(self, name, ground, server):
-        self.name, self.server, self.ground = name, server, ground
+    def __init__(self, ground, server, log=None):
+        self.ground, self.server, self.log = ground, server, log
         self.tls = ssl.create_default_context(cafile=ground.certs / "ca.pem")
-        self.requests = 0
+        self.requests = self.logged = 0
+        # Load that ends by the clock leaves some unanswered: served and logged, or not.
+        self.unanswered = 0
+
+    def headers(self):
+        """What a request has to carry."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def call(self, method, path, headers=None, body=None):
         address = self.server.address
@@ -79,10 +68,6 @@ class Contender:
         if wanted != got:
             raise SystemExit(f"{self.name}: {what}: {got!r} instead of {wanted!r}")
 
-    def headers(self):
-        """What a request has to carry."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
-
     def seen_by_the_app(self, name, headers):
         """The values of a header as the upstream received them."""
         status, told = self.call("GET", "/headers", headers)
@@ -91,13 +76,15 @@ class Contender:
         return [value for got, _, value in lines if got == name]
 
     def prove(self):
-        self.expect((200, "." * 100), self.call("GET", "/", self.headers()), "an answer")
-
-    def prove_guard(self, who):
         """One true header whatever was forged, and no way in with anything else than a good token."""
         good = self.headers()
+        self.expect((200, "." * 100), self.call("GET", "/", good), "an answer")
+        status, told = self.call("GET", "/mebibyte", good)
+        self.expect((200, 1 << 20), (status, len(told)), "a large answer")
+        if not self.who:
+            return
         told = self.seen_by_the_app("x-auth-user", good | FORGED)
-        self.expect([who], told, "a good token and a forged header")
+        self.expect([self.who], told, "a good token and a forged header")
         self.expect([], self.seen_by_the_app("authorization", good), "the token itself")
         bad = {
             "no token": {},
@@ -108,35 +95,51 @@ class Contender:
         for what, headers in bad.items():
             self.expect(401, self.call("GET", "/headers", headers | FORGED)[0], what)
 
+    def drain_log(self):
+        """Counts the lines and lets them go, so that no disk fills; for when nothing is asked."""
+        if self.log:
+            with open(self.log, "r+b") as log:
+                self.logged += sum(chunk.count(b"\n") for chunk in iter(lambda: log.read(1 << 20), b""))
+                log.truncate(0)
+
+    def prove_logged(self):
+        """Stops the proxy, so that its last line is written, and compares."""
+        self.server.stop()
+        self.drain_log()
+        most = 1.01 * self.requests + self.unanswered
+        if self.log and not 0.99 * self.requests < self.logged < most:
+            raise SystemExit(f"{self.name}: {self.logged} log lines for {self.requests} requests")
+
 
 class Bare(Contender):
     """TLS and proxying, and nothing else."""
 
+    name = "bare hyper proxy"
+
     @classmethod
-    def start(cls, ground, core=None, threads=1, wrapper=()):
+    def start(cls, ground, threads=1, wrapper=()):
         files = [str(ground.certs / name) for name in ("localhost.pem", "localhost.key")]
         binary = ground.binaries["bare_proxy"]
         command = [*wrapper, binary, ground.upstream.address, *files, str(threads)]
-        home = ground.folder / f"bare-{threads}"
-        return cls("bare hyper proxy", ground, Server(command, home, ground.cleanup, core))
+        home = ground.home("bare")
+        return cls(ground, Server(command, home, ground.cleanup, ground.core))
 
 
 class Gateway(Contender):
-    """The gateway, with or without a guard."""
+    """The gateway; `**changes` are those of `settings.gateway`."""
+
+    who = "alice"
 
     @classmethod
-    def start(cls, ground, core=None, assertion="session", auth="required", threads=1, wrapper=()):
-        home = ground.folder / f"gateway-{auth}-{assertion}-{threads}"
-        home.mkdir()
+    def start(cls, ground, name="Portcullis", wrapper=(), **changes):
+        home = ground.home(name.replace(" ", "-").replace('"', ""))
         file = home / "gateway.toml"
-        file.write_text(GATEWAY.format(
-            upstream=ground.upstream.address, certs=ground.certs,
-            auth=auth, assertion=assertion, threads=threads,
-        ))
+        file.write_text(settings.gateway(ground, **changes))
         command = [*wrapper, ground.binaries["portcullis"], "serve", "--config", str(file)]
-        name = f'Portcullis, assertion "{assertion}"' if auth == "required" else "Portcullis, no auth"
-        gateway = cls(name, ground, Server(command, home, ground.cleanup, core))
-        gateway.guarded = auth == "required"
+        server = Server(command, home, ground.cleanup, ground.core)
+        gateway = cls(ground, server, server.output)
+        gateway.name, gateway.config = name, file
+        gateway.sign_in()
         return gateway
 
     def sign_in(self):
@@ -147,13 +150,55 @@ class Gateway(Contender):
         self.expect(200, status, "login")
         self.token = json.loads(granted)["access_token"]
 
-    def prove(self):
-        if self.guarded:
-            self.sign_in()
-            self.prove_guard("alice")
-        else:
-            self.expect([], self.seen_by_the_app("x-auth-user", FORGED), "a forged header")
-        super().prove()
+    def public_key(self):
+        """What verifies its tokens, as PEM."""
+        (key,) = json.loads(self.call("GET", "/.well-known/jwks.json")[1])["keys"][:1]
+        point = b"\x04" + from_base64url(key["x"]) + from_base64url(key["y"])
+        body = base64.b64encode(P256_KEY + point).decode()
+        return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
+
+
+class HaProxy(Contender):
+    """HAProxy, which checks the gateway's own token, or one with the same claims under HS256."""
+
+    @classmethod
+    def start(cls, ground, gateway, algorithm="ES256", threads=1):
+        home = ground.home(f"haproxy-{algorithm}")
+        (home / "tls.pem").write_text("".join(
+            (ground.certs / name).read_text() for name in ("localhost.pem", "localhost.key")
+        ))
+        (home / "key.pem").write_text(gateway.public_key())
+        port, file = free_port(), home / "haproxy.cfg"
+        file.write_text(settings.haproxy(ground, home, port, algorithm, threads))
+        command = ["haproxy", "-db", "-f", str(file)]
+        server = Server(command, home, ground.cleanup, ground.core, port)
+        proxy = cls(ground, server, server.output)
+        proxy.name = "HAProxy" if algorithm == "ES256" else "HAProxy, token under HS256"
+        proxy.token = gateway.token if algorithm == "ES256" else under_hs256(gateway.token)
+        proxy.who = json.loads(from_base64url(gateway.token.split(".")[1]))["sub"]
+        return proxy
+
+
+class Nginx(Contender):
+    """nginx, which terminates TLS, counts and proxies, and checks no token."""
+
+    name = "nginx, no token"
+
+    @classmethod
+    def start(cls, ground, threads=1):
+        home = ground.home("nginx")
+        port, file, log = free_port(), home / "nginx.conf", home / "access.log"
+        file.write_text(settings.nginx(ground, home, port, threads))
+        command = ["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(file)]
+        return cls(ground, Server(command, home, ground.cleanup, ground.core, port), log)
+
+
+def under_hs256(token):
+    """The same claims with the signature that costs least to check."""
+    _, claims, _ = token.split(".")
+    header = base64url(json.dumps({"alg": "HS256", "typ": "at+jwt"}).encode())
+    tag = hmac.digest(settings.HS256_SECRET.encode(), f"{header}.{claims}".encode(), hashlib.sha256)
+    return f"{header}.{claims}.{base64url(tag)}"
 
 
 def with_bad_signature(token):
@@ -170,3 +215,11 @@ def unsigned(token):
 
 def base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def from_base64url(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+# What stands before the point of a P-256 key (RFC 5480 §2).
+P256_KEY = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")

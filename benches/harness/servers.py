@@ -12,10 +12,10 @@ class Server:
 
     def __init__(self, command, home, cleanup, core=None, port=None):
         """With `port` it is ready when it listens there; else when it says `listen http(s)://ADDRESS`."""
-        home.mkdir(exist_ok=True)
         self.output, self.errors = home / "stdout", home / "stderr"
         pinned = ["taskset", "-c", core, *command] if core else command
-        with open(self.output, "wb") as out, open(self.errors, "wb") as err:
+        # Appending, so that what was counted can be cut off while the process writes on.
+        with open(self.output, "ab") as out, open(self.errors, "wb") as err:
             self.process = subprocess.Popen(
                 pinned, cwd=home, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
