@@ -112,17 +112,19 @@ class Contender:
 
 
 class Bare(Contender):
-    """TLS and proxying, and nothing else."""
+    """TLS and proxying, and nothing else. Its callers send a token as everybody's do."""
 
     name = "bare hyper proxy"
 
     @classmethod
-    def start(cls, ground, threads=1, wrapper=()):
+    def start(cls, ground, token, threads=1, wrapper=()):
         files = [str(ground.certs / name) for name in ("localhost.pem", "localhost.key")]
         binary = ground.binaries["bare_proxy"]
         command = [*wrapper, binary, ground.upstream.address, *files, str(threads)]
         home = ground.home("bare")
-        return cls(ground, Server(command, home, ground.cleanup, ground.core))
+        proxy = cls(ground, Server(command, home, ground.cleanup, ground.core))
+        proxy.token = token
+        return proxy
 
 
 class Gateway(Contender):
@@ -139,6 +141,7 @@ class Gateway(Contender):
         server = Server(command, home, ground.cleanup, ground.core)
         gateway = cls(ground, server, server.output)
         gateway.name, gateway.config = name, file
+        gateway.asserts = changes.get("assertion") != "off"
         gateway.sign_in()
         return gateway
 
@@ -149,6 +152,11 @@ class Gateway(Contender):
         status, granted = self.call("POST", "/auth/login", as_json, ACCOUNT)
         self.expect(200, status, "login")
         self.token = json.loads(granted)["access_token"]
+
+    def prove(self):
+        super().prove()
+        told = self.seen_by_the_app("x-auth-assertion", self.headers() | {"X-Auth-Assertion": "forged"})
+        self.expect(self.asserts, bool(told) and told[0].count(".") == 2, "a signed assertion")
 
     def public_key(self):
         """What verifies its tokens, as PEM."""
@@ -180,17 +188,19 @@ class HaProxy(Contender):
 
 
 class Nginx(Contender):
-    """nginx, which terminates TLS, counts and proxies, and checks no token."""
+    """nginx, which terminates TLS, counts and proxies, and does not look at the token."""
 
-    name = "nginx, no token"
+    name = "nginx, no token check"
 
     @classmethod
-    def start(cls, ground, threads=1):
+    def start(cls, ground, token, threads=1):
         home = ground.home("nginx")
         port, file, log = free_port(), home / "nginx.conf", home / "access.log"
         file.write_text(settings.nginx(ground, home, port, threads))
         command = ["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(file)]
-        return cls(ground, Server(command, home, ground.cleanup, ground.core, port), log)
+        proxy = cls(ground, Server(command, home, ground.cleanup, ground.core, port), log)
+        proxy.token = token
+        return proxy
 
 
 def under_hs256(token):

@@ -131,11 +131,12 @@ def yardsticks(ground, assertions=("session",), hs256=False, threads=1):
         contenders.Gateway.start(ground, f'Portcullis, assertion "{mode}"', assertion=mode, threads=threads)
         for mode in assertions
     ]
+    token = gateways[0].token
     others = [contenders.HaProxy.start(ground, gateways[0], threads=threads)]
     if hs256:
         others.append(contenders.HaProxy.start(ground, gateways[0], "HS256", threads=threads))
-    others.append(contenders.Nginx.start(ground, threads=threads))
-    return [contenders.Bare.start(ground, threads=threads), *gateways, *others]
+    others.append(contenders.Nginx.start(ground, token, threads=threads))
+    return [contenders.Bare.start(ground, token, threads=threads), *gateways, *others]
 
 
 def http1(run):

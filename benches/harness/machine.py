@@ -69,11 +69,11 @@ def busy_seconds():
 
 
 def wait_for_calm():
-    """Until the cores have been idle for two seconds, but not for ever."""
-    for _ in range(30):
+    """Until the cores have been idle for a second, but not for ever."""
+    for _ in range(60):
         before = busy_seconds()
-        time.sleep(2)
-        if (busy_seconds() - before) / 4 < FOREIGN_MAX:
+        time.sleep(1)
+        if (busy_seconds() - before) / 2 < FOREIGN_MAX:
             return
 
 

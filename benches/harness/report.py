@@ -10,7 +10,7 @@ PICTURE = machine.ROOT / "benches" / "results.svg"
 READING = "## How to read it"
 
 GATEWAY, BARE = 'Portcullis, assertion "session"', "bare hyper proxy"
-HAPROXY, HS256, NGINX = "HAProxy", "HAProxy, token under HS256", "nginx, no token"
+HAPROXY, HS256, NGINX = "HAProxy", "HAProxy, token under HS256", "nginx, no token check"
 
 # What, of which figure and column, whose against whose, the goal and the bound.
 GOALS = [
