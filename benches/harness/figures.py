@@ -9,7 +9,6 @@ import dataclasses
 import os
 import re
 import signal
-import statistics
 import subprocess
 import time
 
@@ -43,9 +42,6 @@ class Figure:
 
     def values(self, name, column):
         return [sample[column] for sample in self.samples[name]]
-
-    def median(self, name, column):
-        return statistics.median(self.values(name, column))
 
     def ratios(self, name, against, column):
         """Round by round: what slows the machine down for a while slows both."""
