@@ -133,7 +133,7 @@ impl Gate {
     /// Answers a request, whatever becomes of it.
     pub async fn answer(
         &self,
-        connection: Connection,
+        connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let attending = pin!(self.attend(connection, request));
@@ -146,7 +146,7 @@ impl Gate {
 
     async fn attend(
         &self,
-        connection: Connection,
+        connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
@@ -182,7 +182,7 @@ impl Gate {
 
     async fn handle(
         &self,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         trail: &mut Trail,
         spent: &mut Spent,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -208,12 +208,14 @@ impl Gate {
                 let holder = self.limits.holder(inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
+                // Boxed: hyper keeps room for a whole future in every connection, and moves it twice
+                // before it is first polled.
                 match websocket {
                     Some(websocket) => {
                         let opened = self.open_tunnel(&permit, holder, request, websocket, trail);
                         Box::pin(opened).await
                     }
-                    None => self.forward(&permit, holder, request, trail).await,
+                    None => Box::pin(self.forward(&permit, holder, request, trail)).await,
                 }
             }
         }
@@ -241,7 +243,7 @@ impl Gate {
 
     /// What would become of a request, for `portcullis explain`: the same steps, nothing spent,
     /// nothing sent.
-    pub fn explain(&self, mut inbound: Inbound<()>) -> Explained {
+    pub fn explain(&self, mut inbound: Box<Inbound<()>>) -> Explained {
         let mut trail = Trail::default();
         let outcome = match self.destination(&inbound, &mut trail) {
             Err(rejection) => Err(rejection),

@@ -7,6 +7,8 @@
 mod table;
 
 use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
@@ -25,7 +27,7 @@ use crate::domain::Subject;
 use crate::limiter::table::Table;
 
 /// Who is counted. Kinds never clash: they are not joined strings.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitKey {
     /// An address; IPv6 by its network, IPv4-mapped as IPv4. Made by [`LimitKey::source`].
     Source(IpAddr),
@@ -48,6 +50,21 @@ impl LimitKey {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & network)),
         })
+    }
+}
+
+/// In one piece, because the hasher takes its time over every one; which kind it is comes with it.
+impl Hash for LimitKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (kind, number) = match self {
+            Self::Source(IpAddr::V4(address)) => (0, address.to_bits().into()),
+            Self::Source(IpAddr::V6(address)) => (1, address.to_bits()),
+            Self::Subject(Subject::User(user)) => (2, user.uuid().as_u128()),
+            Self::Subject(Subject::Client(client)) => return client.hash(state),
+            Self::Client(client) => return client.hash(state),
+            Self::Everybody => (3, 0),
+        };
+        state.write_u128(number ^ kind << 120);
     }
 }
 
@@ -107,15 +124,23 @@ impl<C: Clock> Policy<C> {
         }
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Its item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3):
     /// `"name";q=60;w=60`, where `w` is the time in which a spent `q` comes back.
     pub fn item(&self) -> &str {
         &self.item
+    }
+
+    /// An item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4): `"name";r=59;t=1`.
+    pub fn state(&self, remaining: u32, reset_seconds: u32) -> String {
+        let mut item = String::with_capacity(self.name.len() + 28);
+        let mut number = itoa::Buffer::new();
+        item.push('"');
+        item.push_str(&self.name);
+        item.push_str("\";r=");
+        item.push_str(number.format(remaining));
+        item.push_str(";t=");
+        item.push_str(number.format(reset_seconds));
+        item
     }
 
     /// Spends one.

@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -39,6 +38,7 @@ use crate::domain::Username;
 use crate::gate::inbound::Inbound;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestIds;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::strip::SESSION_COOKIE;
@@ -130,14 +130,14 @@ pub fn headers(data: &[u8]) {
 
     let peer = if trusted { PROXY } else { STRANGER };
     let connection = Connection {
-        peer: SocketAddr::from((peer, 443)),
+        peer: Address::new(peer.into()),
         tls: true,
     };
-    let Ok(inbound) = Inbound::new(connection, request, &TRUST, &RequestIds::default()) else {
+    let Ok(inbound) = Inbound::new(&connection, request, &TRUST, &RequestIds::default()) else {
         return;
     };
     assert_eq!(inbound.source().through_proxy, trusted);
-    assert!(trusted || inbound.source().address == IpAddr::from(STRANGER));
+    assert!(trusted || inbound.source().address.ip() == IpAddr::from(STRANGER));
     let host = inbound.host().name();
     assert!(!host.is_empty() && !host.contains(['@', '/', '#', '?', '\\']));
     assert_eq!(host, host.to_ascii_lowercase());
@@ -232,10 +232,10 @@ pub fn forwarded_for(data: &[u8]) {
         }
     }
     let peer = IpAddr::from(if trusted { PROXY } else { STRANGER });
-    let source = Source::resolve(peer, &PROXIES, &headers);
+    let source = Source::resolve(&Address::new(peer), &PROXIES, &headers);
     let told = source.forwarded_for();
-    let told = told.as_ref().and_then(|told| told.to_str().ok());
     let told: Vec<Option<IpAddr>> = told
+        .to_str()
         .unwrap_or_default()
         .split(", ")
         .map(|hop| hop.parse().ok())
@@ -243,9 +243,9 @@ pub fn forwarded_for(data: &[u8]) {
     assert!(!told.contains(&None), "{source:?}");
     let told: Vec<IpAddr> = told.into_iter().flatten().collect();
     let (first, hops) = told.split_at(1);
-    assert_eq!(first, [source.address]);
+    assert_eq!(first, [source.address.ip()]);
     if !trusted {
-        assert_eq!(source.address, peer);
+        assert_eq!(source.address.ip(), peer);
     }
     let is_trusted = |hop: &IpAddr| PROXIES.iter().any(|network| network.contains(hop));
     assert!(hops.iter().all(is_trusted), "{told:?}");

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
 use crate::gate::request_id::RequestIds;
 use crate::gate::route::Route;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::gate::strip::Trust;
 use crate::startup;
@@ -77,11 +78,11 @@ pub(super) async fn run(
     let authorization = authorization(&config, &opened, &arguments).await?;
     let request = request(&arguments, authorization)?;
     let connection = Connection {
-        peer: SocketAddr::new(arguments.from, 0),
+        peer: Address::new(arguments.from),
         tls: arguments.url.scheme_str() != Some("http"),
     };
     let trust = Trust::new(&config);
-    let inbound = match Inbound::new(connection, request, &trust, &RequestIds::default()) {
+    let inbound = match Inbound::new(&connection, request, &trust, &RequestIds::default()) {
         Ok(inbound) => inbound,
         Err((malformed, _)) => {
             let explained = Explained {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 use tokio::time::timeout;
@@ -98,7 +99,11 @@ impl Cores {
                 .name(format!("core-{index}"))
                 .spawn(move || {
                     let _living = living;
-                    LocalSet::new().block_on(&runtime, core.run(inbox, gate));
+                    // A task like any other: what is blocked on is asked at each turn of the runtime.
+                    let run = async { spawn_local(core.run(inbox, gate)).await };
+                    if let Err(error) = LocalSet::new().block_on(&runtime, run) {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
                 })?;
             ends.push(End { accepted, load });
             handles.push(thread);

@@ -36,6 +36,7 @@ use crate::edge::patience::Streams;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::host::Host;
+use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::problem::Problem;
 
@@ -51,10 +52,10 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         return;
     };
     let stream = Patient::new(stream, config.connections.body_timeout);
-    let connection = Connection {
-        peer,
+    let connection = Rc::new(Connection {
+        peer: Address::new(peer.ip()),
         tls: kind == ListenerKind::Tls,
-    };
+    });
     match kind {
         // Nothing that is worth waiting for when the gateway drains.
         ListenerKind::Redirect => {
@@ -74,7 +75,7 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     }
 }
 
-async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &CoreConfig) {
+async fn tls(stream: Patient, connection: Rc<Connection>, gate: Rc<Gate>, config: &CoreConfig) {
     let Some(tls) = &config.tls else {
         return;
     };
@@ -105,18 +106,19 @@ async fn tls(stream: Patient, connection: Connection, gate: Rc<Gate>, config: &C
 
 async fn http1_connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
-        let tunnel = Rc::clone(&tunnel);
+        let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
+            let connection = Rc::clone(&connection);
             let request = request.map(ClientBody::Own);
             async move {
-                let mut response = gate.answer(connection, request).await;
+                let mut response = gate.answer(&connection, request).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
@@ -145,20 +147,21 @@ async fn http1_connection(
 
 async fn http2_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Connection,
+    connection: Rc<Connection>,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
     let activity = Rc::new(Activity::default());
     let service = service_fn({
-        let activity = Rc::clone(&activity);
+        let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
         move |request: Request<Incoming>| {
             let (gate, under_way) = (Rc::clone(&gate), activity.begin());
+            let connection = Rc::clone(&connection);
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
             async move {
-                let response = gate.answer(connection, request).await;
+                let response = gate.answer(&connection, request).await;
                 Ok::<_, Infallible>(response.map(|body| Held::new(body, leftover, under_way)))
             }
         }

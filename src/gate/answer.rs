@@ -1,6 +1,5 @@
 //! The answer on its way out: its body, and the line in the log when the last byte has left.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::route::Route;
+use crate::gate::source::Address;
 use crate::gate::streams::Lease;
 use crate::gate::streams::SessionEnded;
 use crate::gate::streams::Streams;
@@ -89,7 +89,7 @@ pub struct Trail {
 pub struct Record {
     scribe: Rc<Scribe>,
     request_id: RequestId,
-    source: IpAddr,
+    source: Address,
     method: Method,
     host: Option<HeaderValue>,
     path: Path,
@@ -115,7 +115,7 @@ impl Record {
         Self {
             scribe: Rc::clone(scribe),
             request_id: inbound.request_id().clone(),
-            source: inbound.source().address,
+            source: inbound.source().address.clone(),
             method: inbound.method().clone(),
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
@@ -208,7 +208,7 @@ impl Drop for Record {
         self.scribe.log.write(&Entry {
             time: self.scribe.clock.now(),
             request_id: self.request_id.as_str(),
-            source: Some(self.source),
+            source: Some(self.source.as_str()),
             method: &self.method,
             host: host.unwrap_or_default(),
             path: match &self.path {

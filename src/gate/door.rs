@@ -57,7 +57,7 @@ impl Door {
     /// panicked.
     pub async fn pass(
         &self,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         body_timeout: Duration,
     ) -> Result<Response<Body>, Rejection> {
         let request = request(inbound, body_timeout).await?;
@@ -85,9 +85,12 @@ impl Door {
     }
 }
 
-async fn request(mut inbound: Inbound, body_timeout: Duration) -> Result<Request<Body>, BodyError> {
+async fn request(
+    mut inbound: Box<Inbound>,
+    body_timeout: Duration,
+) -> Result<Request<Body>, BodyError> {
     let origin = Origin {
-        address: inbound.source().address,
+        address: inbound.source().address.ip(),
         request_id: inbound.request_id().as_str().to_owned(),
     };
     let method = inbound.method().clone();

@@ -101,7 +101,7 @@ impl Gate {
     pub(super) fn outbound(
         &self,
         permit: &Permit,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
     ) -> Result<Request<RequestBody>, Rejection> {
         let bytes_max = permit.route().config().body_bytes_max;
         let mut headers = inbound.take_headers();
@@ -174,20 +174,15 @@ fn say_length_once(headers: &mut HeaderMap) {
     }
 }
 
-/// What an app may not say to a client: hop-by-hop fields, and our own session cookie.
+/// What an app may not say to a client: hop-by-hop fields, and our own session cookie. Most answers have
+/// none of it, and one look at the names costs less than asking for each.
 fn strip_response(headers: &mut HeaderMap) {
-    for name in nominated_by_connection(headers) {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
+    if headers.keys().any(is_hop_by_hop) {
+        let mut doomed = nominated_by_connection(headers);
+        doomed.extend(headers.keys().filter(|name| is_hop_by_hop(name)).cloned());
+        for name in doomed {
+            headers.remove(name);
+        }
     }
     // A browser that takes a cookie without a name sends back what is behind the '='.
     let ours = |cookie: &HeaderValue| {
@@ -212,6 +207,18 @@ fn strip_response(headers: &mut HeaderMap) {
             headers.append(header::SET_COOKIE, cookie);
         }
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "keep-alive"
+            | "proxy-connection"
+    )
 }
 
 /// How much of a body the echo shows.

@@ -60,6 +60,8 @@ impl Headers {
 
     /// Completes the headers that [`Inbound`] has left, for the app behind `permit`.
     pub fn complete<B>(&self, headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
+        // Once, for all that follows.
+        headers.reserve(ADDED);
         provenance(headers, permit, inbound);
         let route = permit.route().config();
         if route.methods.is_some() {
@@ -173,10 +175,7 @@ impl Headers {
 /// are continued; from anybody else they never got this far.
 fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
     headers.insert(header::HOST, inbound.host().sent().clone());
-    match inbound.source().forwarded_for() {
-        Some(chain) => headers.insert(FORWARDED_FOR, chain),
-        None => headers.remove(FORWARDED_FOR),
-    };
+    headers.insert(FORWARDED_FOR, inbound.source().forwarded_for());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(inbound.scheme()));
     headers
         .entry(FORWARDED_HOST)
@@ -184,11 +183,13 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
     let told = headers
         .get(FORWARDED_PORT)
         .and_then(|port| port.to_str().ok());
-    let port = told.and_then(|port| port.parse().ok()).unwrap_or_else(|| {
-        let usual = if inbound.scheme() == "https" { 443 } else { 80 };
-        inbound.host().port().unwrap_or(usual)
-    });
-    headers.insert(FORWARDED_PORT, HeaderValue::from(port));
+    let port = told.and_then(|port| port.parse().ok());
+    let port = match port.or_else(|| inbound.host().port()) {
+        Some(port) => HeaderValue::from(port),
+        None if inbound.scheme() == "https" => HeaderValue::from_static("443"),
+        None => HeaderValue::from_static("80"),
+    };
+    headers.insert(FORWARDED_PORT, port);
     if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
         // Behind what a trusted proxy has taken away before us. A prefix is made of legal path
         // bytes; one that is no header value is not told.
@@ -203,6 +204,9 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
     headers.insert(REQUEST_ID, inbound.request_id().value().clone());
     headers.insert(TRACEPARENT, inbound.request_id().traceparent().clone());
 }
+
+/// How many headers are added at most, but for `allow_headers`: those of `provenance` and of identity.
+const ADDED: usize = 18;
 
 /// By which frameworks let a POST be another method.
 const METHOD_OVERRIDES: [HeaderName; 3] = [

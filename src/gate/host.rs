@@ -9,39 +9,42 @@ use http::HeaderValue;
 pub struct Host {
     /// As sent: host and perhaps port.
     sent: HeaderValue,
-    /// Lower case, without port and trailing dot: what routes are found by.
-    name: String,
+    name: Name,
+    port: Option<u16>,
+}
+
+/// Lower case, without port and trailing dot: what routes are found by.
+#[derive(Clone, Debug)]
+enum Name {
+    /// So many first bytes of what was sent.
+    AsSent(usize),
+    Otherwise(Box<str>),
 }
 
 impl Host {
     /// Reads `host[:port]` (RFC 3986 §3.2.2) without user information: a registered name of
     /// letters, digits, `-`, `_` and dots, an IPv4 address, or an IPv6 address in brackets.
     pub fn parse(sent: &HeaderValue) -> Option<Self> {
-        let text = sent.to_str().ok()?;
-        let literal;
-        let (name, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, after) = rest.split_once(']')?;
-                // One spelling per address, the one that routes have.
-                literal = format!("[{}]", address.parse::<Ipv6Addr>().ok()?);
-                let port = if after.is_empty() { ":0" } else { after };
-                (literal.as_str(), port.strip_prefix(':')?)
-            }
-            None => text.split_once(':').unwrap_or((text, "0")),
+        let bytes = sent.as_bytes();
+        let (name, port) = if let Some(rest) = bytes.strip_prefix(b"[") {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let (address, after) = rest.split_at_checked(end)?;
+            let address: Ipv6Addr = std::str::from_utf8(address).ok()?.parse().ok()?;
+            // One spelling per address, the one that routes have.
+            let name = Name::Otherwise(format!("[{address}]").into());
+            (name, after.strip_prefix(b"]")?)
+        } else {
+            let end = bytes.iter().position(|byte| *byte == b':');
+            let (name, port) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
+            (registered_name(name)?, port)
         };
-        let port_ok = port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        // `admin.example.com.` is the same host to DNS and must not fall to a wider one here.
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let name_ok = name.starts_with('[')
-            || (!name.is_empty()
-                && name.len() <= 253
-                && name.bytes().all(legal)
-                && name.split('.').all(|label| !label.is_empty()));
-        (port_ok && name_ok).then(|| Self {
-            sent: sent.clone(),
-            name: name.to_ascii_lowercase(),
-        })
+        let port = match port.split_first() {
+            None => None,
+            Some((b':', digits)) => Some(decimal(digits)?),
+            Some(_) => return None,
+        };
+        let sent = sent.clone();
+        Some(Self { sent, name, port })
     }
 
     /// As sent.
@@ -51,15 +54,51 @@ impl Host {
 
     /// Lower case, without port and trailing dot.
     pub fn name(&self) -> &str {
-        &self.name
+        match &self.name {
+            Name::Otherwise(name) => name,
+            Name::AsSent(length) => {
+                let name = self.sent.as_bytes().get(..*length);
+                std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default()
+            }
+        }
     }
 
     /// The port the client named.
     pub fn port(&self) -> Option<u16> {
-        let text = self.sent.to_str().ok()?;
-        let after = text.rsplit_once(':')?.1;
-        after.parse().ok()
+        self.port
     }
+}
+
+fn registered_name(sent: &[u8]) -> Option<Name> {
+    // `admin.example.com.` is the same host to DNS and must not fall to a wider one here.
+    let name = sent.strip_suffix(b".").unwrap_or(sent);
+    let (mut is_lower, mut before) = (true, b'.');
+    for &byte in name {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'A'..=b'Z' => is_lower = false,
+            b'.' if before != b'.' => {}
+            _ => return None,
+        }
+        before = byte;
+    }
+    // An empty label at the end, or no label at all.
+    if before == b'.' || name.len() > 253 {
+        return None;
+    }
+    Some(if is_lower {
+        Name::AsSent(name.len())
+    } else {
+        let name = std::str::from_utf8(name).ok()?;
+        Name::Otherwise(name.to_ascii_lowercase().into())
+    })
+}
+
+/// RFC 3986 §3.2.3: digits alone, where `parse` would take a sign.
+fn decimal(digits: &[u8]) -> Option<u16> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| all)
 }
 
 #[cfg(test)]
@@ -68,8 +107,9 @@ mod tests {
 
     #[test]
     fn hosts_have_one_form() {
-        let name =
-            |text: &str| Host::parse(&HeaderValue::from_str(text).unwrap()).map(|host| host.name);
+        let name = |text: &str| {
+            Host::parse(&HeaderValue::from_str(text).unwrap()).map(|host| host.name().to_owned())
+        };
         assert_eq!(
             name("App.Example.com:8443").as_deref(),
             Some("app.example.com")
@@ -77,9 +117,16 @@ mod tests {
         assert_eq!(name("app.example.com.").as_deref(), Some("app.example.com"));
         assert_eq!(name("[::1]:80").as_deref(), Some("[::1]"));
         assert_eq!(name("[0:0::1]").as_deref(), Some("[::1]"));
+        assert_eq!(name("a_b-1.example").as_deref(), Some("a_b-1.example"));
+        let port =
+            |text: &'static str| Host::parse(&HeaderValue::from_static(text)).unwrap().port();
+        assert_eq!(port("h"), None);
+        assert_eq!(port("h:8443"), Some(8443));
+        assert_eq!(port("[::1]"), None);
+        assert_eq!(port("[::1]:80"), Some(80));
         for bad in [
-            "", "a b", "u@h", "h:", "h:x", "h:+1", "h:99999", "[::1", "[x]", "a..b", ".", "a/b",
-            "h:1:2", "é",
+            "", "a b", "u@h", "h:", "h:x", "h:+1", "h:99999", "[::1", "[x]", "a..b", ".", ".a",
+            "a..", "[::1]x", "a/b", "h:1:2", "é",
         ] {
             assert_eq!(name(bad), None, "{bad:?}");
         }

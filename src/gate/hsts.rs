@@ -31,7 +31,8 @@ impl Said {
         let mut parents = host
             .match_indices('.')
             .filter_map(|(at, _)| host.get(at + 1..));
-        self.exact.contains(host) || parents.any(|parent| self.wildcard.contains(parent))
+        self.exact.contains(host)
+            || !self.wildcard.is_empty() && parents.any(|parent| self.wildcard.contains(parent))
     }
 }
 
@@ -52,11 +53,12 @@ impl Hsts {
                     HostPattern::Wildcard(parent) => wildcard.insert(parent),
                 };
             }
-            Some(Arc::new(Said {
+            let said = Said {
                 value,
                 exact,
                 wildcard,
-            }))
+            };
+            (!said.exact.is_empty() || !said.wildcard.is_empty()).then(|| Arc::new(said))
         });
         Self { said }
     }

@@ -91,22 +91,22 @@ pub enum Malformed {
 const TARGET_BYTES_MAX: usize = 16 * 1024;
 
 impl<B> Inbound<B> {
-    /// Checks and strips a request.
+    /// Checks and strips a request. It is large and moves from step to step, hence the box.
     ///
     /// # Errors
     ///
     /// With the source and id that the refusal is logged under.
     pub fn new(
-        connection: Connection,
+        connection: &Connection,
         request: Request<B>,
         trust: &Trust,
         ids: &RequestIds,
-    ) -> Result<Self, (Malformed, Box<Unclean>)> {
+    ) -> Result<Box<Self>, (Malformed, Box<Unclean>)> {
         let (mut parts, body) = request.into_parts();
-        let source = Source::resolve(connection.peer.ip(), &trust.proxies, &parts.headers);
+        let source = Source::resolve(&connection.peer, &trust.proxies, &parts.headers);
         let request_id = ids.name(&source, &parts.headers);
         if !source.through_proxy && parts.headers.contains_key("x-forwarded-for") {
-            trust.warn_of_unbelieved(source.address);
+            trust.warn_of_unbelieved(source.address.ip());
         }
         let checked = check(&mut parts, trust);
         let Parts {
@@ -138,12 +138,12 @@ impl<B> Inbound<B> {
         let is_brought = handshake.as_ref().is_some_and(Handshake::brings_token);
         let mut unusual = Vec::new();
         let dropped = strip(&mut headers, &mut unusual, trust, source.through_proxy);
-        Ok(Self {
+        Ok(Box::new(Self {
             method,
             version,
             path,
             host,
-            scheme: scheme(&connection, &headers),
+            scheme: scheme(connection, &headers),
             headers,
             unusual,
             authorization,
@@ -157,7 +157,7 @@ impl<B> Inbound<B> {
                 Some(WebSocket { handshake, client })
             }),
             body,
-        })
+        }))
     }
 
     /// The method.

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use ipnet::IpNet;
 
@@ -75,7 +76,7 @@ impl Limits {
     /// Where it is spent.
     pub fn admit_source(&self, source: &Source, spent: &mut Spent) -> Result<(), Limited> {
         match &self.per_address {
-            Some(quota) if !self.is_exempt(source.address) => {
+            Some(quota) if !self.is_exempt(source.address.ip()) => {
                 quota.spend(&self.source(source), spent)
             }
             _ => Ok(()),
@@ -148,11 +149,11 @@ impl Limits {
 
     /// Who holds what a request takes of an app; nobody where the network is exempt.
     pub fn holder(&self, source: &Source) -> Option<LimitKey> {
-        (!self.is_exempt(source.address)).then(|| self.source(source))
+        (!self.is_exempt(source.address.ip())).then(|| self.source(source))
     }
 
     fn source(&self, source: &Source) -> LimitKey {
-        LimitKey::source(source.address, self.ipv6_prefix)
+        LimitKey::source(source.address.ip(), self.ipv6_prefix)
     }
 }
 
@@ -198,7 +199,7 @@ impl Quota {
                 Err(Limited {
                     rate: *rate,
                     policy: policy.item().to_owned(),
-                    state: state(policy.name(), 0, retry_after_seconds),
+                    state: policy.state(0, retry_after_seconds),
                     retry_after_seconds,
                 })
             }
@@ -220,11 +221,6 @@ impl Spent {
     /// `RateLimit` for the answer: the policy of which least is left.
     pub fn state(&self) -> Option<HeaderValue> {
         let (quota, remaining, reset) = self.scarcest.as_ref()?;
-        HeaderValue::try_from(state(quota.0.policy.name(), *remaining, *reset)).ok()
+        HeaderValue::from_maybe_shared(Bytes::from(quota.0.policy.state(*remaining, *reset))).ok()
     }
-}
-
-/// One item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
-fn state(name: &str, remaining: u32, reset_seconds: u32) -> String {
-    format!("\"{name}\";r={remaining};t={reset_seconds}")
 }

@@ -8,19 +8,49 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 /// The connection a request came in on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// The other end of the socket.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// Whether the gateway ended TLS for it.
     pub tls: bool,
+}
+
+/// An address, and how it is written: once for each connection, and not for each of its requests.
+#[derive(Clone, Debug)]
+pub struct Address {
+    ip: IpAddr,
+    text: HeaderValue,
+}
+
+impl Address {
+    /// An IPv4-mapped address is an IPv4 address.
+    pub fn new(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        let text = HeaderValue::try_from(ip.to_string());
+        Self {
+            ip,
+            text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+        }
+    }
+
+    /// The address itself.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        // Faster than `to_str`; addresses are ASCII.
+        std::str::from_utf8(self.text.as_bytes()).unwrap_or_default()
+    }
 }
 
 /// The address held responsible, and whether what the peer says about it is believed.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The address.
-    pub address: IpAddr,
+    pub address: Address,
     /// Whether the peer is one of `trusted_proxies`.
     pub through_proxy: bool,
     /// The trusted hops between the source and us, nearest last.
@@ -30,16 +60,15 @@ pub struct Source {
 impl Source {
     /// Reads `X-Forwarded-For` from right to left as long as the hop that added an entry is
     /// trusted (SECURITY 15). From anybody else the header is not read at all.
-    pub fn resolve(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> Self {
-        let peer = peer.to_canonical();
-        if !contains(trusted, peer) {
+    pub fn resolve(peer: &Address, trusted: &[IpNet], headers: &HeaderMap) -> Self {
+        if !contains(trusted, peer.ip) {
             return Self {
-                address: peer,
+                address: peer.clone(),
                 through_proxy: false,
                 hops: Vec::new(),
             };
         }
-        let mut address = peer;
+        let mut address = peer.ip;
         let mut hops = Vec::new();
         let entries = headers
             .get_all("x-forwarded-for")
@@ -59,7 +88,7 @@ impl Source {
         }
         hops.reverse();
         Self {
-            address,
+            address: Address::new(address),
             through_proxy: true,
             hops,
         }
@@ -67,13 +96,17 @@ impl Source {
 
     /// `X-Forwarded-For` for the app: the source first, then the trusted hops. What a stranger
     /// wrote to the left of his own address is not passed on.
-    pub fn forwarded_for(&self) -> Option<HeaderValue> {
-        let mut text = self.address.to_string();
+    pub fn forwarded_for(&self) -> HeaderValue {
+        let alone = &self.address.text;
+        if self.hops.is_empty() {
+            return alone.clone();
+        }
+        let mut text = self.address.as_str().to_owned();
         for hop in &self.hops {
             text.push_str(", ");
             text.push_str(&hop.to_string());
         }
-        HeaderValue::from_str(&text).ok()
+        HeaderValue::try_from(text).unwrap_or_else(|_| alone.clone())
     }
 }
 
@@ -110,14 +143,15 @@ mod tests {
         for line in lines {
             headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
         }
-        Source::resolve(peer.parse().unwrap(), &trusted, &headers)
+        Source::resolve(&Address::new(peer.parse().unwrap()), &trusted, &headers)
     }
 
     #[track_caller]
     fn check(peer: &str, lines: &[&str], address: &str, chain: &str) {
         let source = resolve(peer, lines);
-        assert_eq!(source.address, address.parse::<IpAddr>().unwrap());
-        assert_eq!(source.forwarded_for().unwrap(), chain);
+        assert_eq!(source.address.ip(), address.parse::<IpAddr>().unwrap());
+        assert_eq!(source.address.as_str(), address);
+        assert_eq!(source.forwarded_for(), chain);
     }
 
     // SECURITY 15
@@ -186,8 +220,9 @@ mod tests {
                 headers.append("x-forwarded-for", value);
             }
             let trusted = ["0.0.0.0/0".parse().unwrap()];
-            let source = Source::resolve("10.0.0.1".parse().unwrap(), &trusted, &headers);
-            assert!(source.forwarded_for().is_some());
+            let peer = Address::new("10.0.0.1".parse().unwrap());
+            let source = Source::resolve(&peer, &trusted, &headers);
+            assert!(source.forwarded_for().to_str().unwrap().contains(source.address.as_str()));
         }
     }
 }

@@ -26,7 +26,39 @@ pub struct Trust {
     pub(super) proxies: Vec<IpNet>,
     pub(super) headers_max: usize,
     warned: AtomicBool,
-    identity: HashSet<HeaderName>,
+    identity: Identity,
+}
+
+/// Names of headers, and by which bytes they begin: most names of a request begin with another.
+#[derive(Debug)]
+struct Identity {
+    names: HashSet<HeaderName>,
+    initials: Vec<u8>,
+}
+
+impl Identity {
+    fn new(names: impl Iterator<Item = HeaderName>) -> Self {
+        let names: HashSet<_> = names.collect();
+        let initials = names.iter().filter_map(|name| name.as_str().bytes().next());
+        let mut initials: Vec<_> = initials.collect();
+        initials.sort_unstable();
+        initials.dedup();
+        Self { names, initials }
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        let initial = match name.as_str().bytes().next() {
+            Some(b'_' | b'.') => b'-',
+            Some(other) => other,
+            None => return false,
+        };
+        self.initials.contains(&initial)
+            && (self.names.contains(name)
+                || is_folded_otherwise(name.as_str()) && {
+                    let folded = fold(name.as_str());
+                    self.names.iter().any(|own| own.as_str() == folded)
+                })
+    }
 }
 
 /// How many headers were dropped on the way in, by reason.
@@ -47,13 +79,12 @@ impl Trust {
         let identity = routes
             .flat_map(|route| route.identity.names())
             .cloned()
-            .chain(DEFAULT_IDENTITY.map(HeaderName::from_static))
-            .collect();
+            .chain(DEFAULT_IDENTITY.map(HeaderName::from_static));
         Self {
             proxies: config.gateway.trusted_proxies.clone(),
             headers_max: config.connections.headers,
             warned: AtomicBool::new(false),
-            identity,
+            identity: Identity::new(identity),
         }
     }
 
@@ -73,10 +104,6 @@ impl Trust {
     /// in any case (names are lower case here), `_` and `.` for `-`, repeated dashes.
     pub fn is_identity(&self, name: &HeaderName) -> bool {
         self.identity.contains(name)
-            || is_folded_otherwise(name.as_str()) && {
-                let folded = fold(name.as_str());
-                self.identity.iter().any(|own| own.as_str() == folded)
-            }
     }
 }
 
@@ -311,7 +338,7 @@ mod tests {
             proxies: Vec::new(),
             headers_max: 100,
             warned: AtomicBool::new(false),
-            identity: own.into_iter().chain([custom]).collect(),
+            identity: Identity::new(own.into_iter().chain([custom])),
         }
     }
 

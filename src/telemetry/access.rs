@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::io;
 use std::io::Write;
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
@@ -47,7 +46,7 @@ pub struct Entry<'a> {
     /// 32 hexadecimal digits.
     pub request_id: &'a str,
     /// The address held responsible.
-    pub source: Option<IpAddr>,
+    pub source: Option<&'a str>,
     /// The method.
     pub method: &'a Method,
     /// The host, as sent.
