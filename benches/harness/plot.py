@@ -11,16 +11,20 @@ PANELS = {
     "download": "CPU µs per MiB downloaded",
 }
 
+# The first colours are for those who do not say whether they draw on light or on dark.
 STYLE = """\
-text { font: 12px system-ui, sans-serif; fill: #24292f }
+text { font: 12px system-ui, sans-serif; fill: #768390 }
 .title { font-weight: 600; font-size: 13px }
-.bar { fill: #9aa5b1 }
-.ours { fill: #2f6fde }
-.spread { stroke: #24292f; stroke-width: 1.5; fill: none }
+.bar { fill: #8b96a3 }
+.ours { fill: #3f7fe8 }
+.spread { stroke: #545d68; stroke-width: 1.5; fill: none }
+@media (prefers-color-scheme: light) {
+  text { fill: #24292f }
+  .spread { stroke: #24292f }
+}
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 }
   .bar { fill: #6b7683 }
-  .ours { fill: #58a6ff }
   .spread { stroke: #e6edf3 }
 }"""
 
