@@ -195,10 +195,14 @@ async fn http1_connection(
             }
         }
     });
-    let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
     // In a block of its own: what has not become a tunnel by its end never will.
     let ended = {
-        let mut served = pin!(served.with_upgrades());
+        // In one piece: a name for each step would keep a copy of it.
+        let mut served = pin!(
+            http1_builder(config)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
         tokio::select! {
             ended = &mut served => ended,
             () = config.draining.cancelled() => {
@@ -210,7 +214,7 @@ async fn http1_connection(
     note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
-        tunnel.run(&config.draining).await;
+        Box::pin(tunnel.run(&config.draining)).await;
     }
 }
 

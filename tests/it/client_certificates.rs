@@ -5,6 +5,7 @@ use std::process::Command;
 use std::process::Output;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::BasicConstraints;
@@ -56,7 +57,6 @@ fn issue(
 }
 
 fn fingerprint(der: &[u8]) -> String {
-    use aws_lc_rs::digest;
     let digest = digest::digest(&digest::SHA256, der);
     let pairs: Vec<_> = digest
         .as_ref()

@@ -1,12 +1,13 @@
 //! No file descriptor left: what comes waits, what needs one fails, and everything goes on afterwards.
 
+use tokio::net::TcpStream;
+
 use crate::harness::binary::Served;
 use crate::harness::eventually;
 use crate::harness::gateway::Folder;
 use crate::harness::raw::Raw;
 use crate::harness::raw::tls_over;
 use crate::harness::upstream::Upstream;
-use tokio::net::TcpStream;
 
 const CANNOT: &str = "cannot accept connections";
 
