@@ -1,5 +1,6 @@
 //! The built binary: exit codes, signals, and ends without warning.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Child;
@@ -173,19 +174,28 @@ impl Served {
         prlimit(Some(self.id()), Resource::Fsize, limit).unwrap();
     }
 
-    /// How many files and sockets it has open.
-    pub(crate) fn descriptors(&self) -> u64 {
+    /// Lets it open nothing more: the limit is the number that the next descriptor would have, which is
+    /// the lowest that is free.
+    pub(crate) fn allow_no_descriptor_more(&self) {
         let open = format!("/proc/{}/fd", self.child.id());
-        u64::try_from(fs::read_dir(open).unwrap().count()).unwrap()
+        let names = fs::read_dir(open)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let open: HashSet<u64> = names
+            .map(|name| name.to_str().unwrap().parse().unwrap())
+            .collect();
+        let free = (0..).find(|number| !open.contains(number));
+        self.limit_descriptors(free);
     }
 
-    /// Lets it open no more than so many; `None` makes room again.
-    pub(crate) fn limit_descriptors(&self, count: Option<u64>) {
-        let own = getrlimit(Resource::Nofile);
-        let limit = Rlimit {
-            current: count.or(own.current),
-            maximum: own.maximum,
-        };
+    /// Makes room again.
+    pub(crate) fn allow_descriptors(&self) {
+        self.limit_descriptors(getrlimit(Resource::Nofile).current);
+    }
+
+    fn limit_descriptors(&self, current: Option<u64>) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current, maximum };
         prlimit(Some(self.id()), Resource::Nofile, limit).unwrap();
     }
 
