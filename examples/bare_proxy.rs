@@ -1,7 +1,7 @@
 //! The yardstick of the benchmark: TLS and proxying of the gateway's shape, and nothing else.
 //!
-//! One acceptor, one `current_thread` runtime per core, rustls, hyper, a pool of upstream
-//! connections for each core. No accounts, no limits, no log, no deadlines, no header surgery:
+//! One acceptor, one `current_thread` runtime per core, rustls, hyper (HTTP/2 and HTTP/1.1 by
+//! ALPN), a pool of upstream connections for each core. No accounts, no limits, no log, no deadlines, no header surgery:
 //! what the gateway costs above this is what its job costs.
 //!
 //! ```text
@@ -19,14 +19,21 @@ use std::thread;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
+use http::Uri;
+use http::Version;
+use http::header;
+use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::client::conn::http1::SendRequest;
-use hyper::server::conn::http1 as server;
+use hyper::rt::Executor;
+use hyper::server::conn::http1;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -62,10 +69,11 @@ fn main() -> anyhow::Result<()> {
 fn tls(certificate: &str, key: &str) -> anyhow::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(key)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -108,17 +116,50 @@ async fn serve(
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     let stream = tls.accept(TcpStream::from_std(stream)?).await?;
-    let service = service_fn(|request| forward(request, &pool));
-    server::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let service = service_fn(move |request| forward(into_http1(request), Rc::clone(&pool)));
+        http2::Builder::new(Local)
+            .serve_connection(TokioIo::new(stream), service)
+            .await?;
+    } else {
+        let service = service_fn(|request| forward(request, Rc::clone(&pool)));
+        http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await?;
+    }
     Ok(())
+}
+
+/// Streams run on the core of their connection.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> Executor<F> for Local {
+    fn execute(&self, stream: F) {
+        spawn_local(async move { drop(stream.await) });
+    }
+}
+
+/// The authority becomes `Host`, the target a path (RFC 9112 §3.2.1).
+fn into_http1(mut request: Request<Incoming>) -> Request<Incoming> {
+    let uri = request.uri();
+    let host = uri
+        .authority()
+        .map(|name| HeaderValue::from_str(name.as_str()));
+    let path = uri.path_and_query().cloned();
+    if let Some(Ok(host)) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    request
 }
 
 async fn forward(
     request: Request<Incoming>,
-    pool: &Rc<Pool>,
-) -> anyhow::Result<Response<impl Body<Data = Bytes, Error = hyper::Error> + use<>>> {
+    pool: Rc<Pool>,
+) -> anyhow::Result<Response<impl Body<Data = Bytes, Error = hyper::Error>>> {
     let mut sender = match pool.take_idle() {
         Some(sender) => sender,
         None => pool.connect().await?,
@@ -126,7 +167,7 @@ async fn forward(
     let response = sender.send_request(request).await?;
     let used = Used {
         sender: Some(sender),
-        pool: Rc::clone(pool),
+        pool,
     };
     // The body takes the connection along: it is free when the body has been passed on.
     Ok(response.map(|body| {

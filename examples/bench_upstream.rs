@@ -1,7 +1,7 @@
 //! The upstream of the benchmark: one thread, keep-alive, 100 bytes for every request.
 //!
 //! At a path that ends in `/headers` it answers with the header lines it was sent, so that the
-//! benchmark can see what a proxy really does before it is timed.
+//! benchmark can see what a proxy really does before it is timed; at `/mebibyte` with so many bytes.
 
 use std::convert::Infallible;
 use std::io;
@@ -43,6 +43,8 @@ async fn serve() -> io::Result<()> {
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = if request.uri().path().ends_with("/headers") {
         Bytes::from(lines(request.headers()))
+    } else if request.uri().path() == "/mebibyte" {
+        Bytes::from_static(&[b'.'; 1024 * 1024])
     } else {
         Bytes::from_static(&[b'.'; 100])
     };

@@ -40,8 +40,6 @@ pub enum BodyError {
 /// What a client sends. Over HTTP/2 its connection holds it as well, as a [`Leftover`].
 #[derive(Debug)]
 pub enum ClientBody {
-    /// There is none.
-    Empty,
     /// Nobody else's.
     Own(Incoming),
     /// To be taken by somebody else where nobody wants it here.
@@ -75,7 +73,6 @@ impl Body for ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Self::Empty => Poll::Ready(None),
             Self::Own(body) => Pin::new(body).poll_frame(context),
             Self::Shared(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(context),
         }
@@ -83,7 +80,6 @@ impl Body for ClientBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
             Self::Own(body) => body.is_end_stream(),
             Self::Shared(body) => body.borrow().is_end_stream(),
         }
@@ -91,7 +87,6 @@ impl Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
             Self::Own(body) => body.size_hint(),
             Self::Shared(body) => body.borrow().size_hint(),
         }
@@ -142,20 +137,24 @@ impl Leftover {
 pub type Cut = Box<dyn FnMut(&Context<'_>) -> bool>;
 
 /// A request's body on its way to an upstream: at most so many bytes, no slower than [`Patience`] lasts,
-/// no trailers (SECURITY 5: a stranger's trailers could spell an identity header).
-pub struct RequestBody {
+/// no trailers (SECURITY 5: a stranger's trailers could spell an identity header). Most requests have
+/// none, and pay nothing for it.
+#[derive(Debug)]
+pub struct RequestBody(Option<Box<Streamed>>);
+
+struct Streamed {
     inner: ClientBody,
     bytes_left: u64,
     patience: Patience,
-    progress: Progress,
+    state: Rc<State>,
     cut: Option<Cut>,
     place: Option<Box<dyn Any>>,
     has_begun: bool,
 }
 
-impl fmt::Debug for RequestBody {
+impl fmt::Debug for Streamed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody")
+        f.debug_struct("Streamed")
             .field("bytes_left", &self.bytes_left)
             .finish_non_exhaustive()
     }
@@ -163,7 +162,7 @@ impl fmt::Debug for RequestBody {
 
 /// How a request's body is getting on, as seen by whoever waits for the answer.
 #[derive(Clone, Debug)]
-pub struct Progress(Rc<State>);
+pub struct Progress(Option<Rc<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -175,17 +174,19 @@ struct State {
 impl Progress {
     /// The answer has begun: what the client sends from now on is a conversation, and may take its time.
     pub fn answered(&self) {
-        self.0.is_answered.set(true);
+        if let Some(state) = &self.0 {
+            state.is_answered.set(true);
+        }
     }
 
     /// Why the body broke off, if it did.
     pub fn error(&self) -> Option<BodyError> {
-        self.0.error.get()
+        self.0.as_ref()?.error.get()
     }
 
-    /// When a piece of it last arrived.
-    pub fn moved_at(&self) -> Instant {
-        self.0.moved_at.get()
+    /// When a piece of it last arrived; `None` where there is none to arrive.
+    pub fn moved_at(&self) -> Option<Instant> {
+        Some(self.0.as_ref()?.moved_at.get())
     }
 }
 
@@ -200,58 +201,99 @@ impl RequestBody {
         bytes_max: u64,
         patience_max: Duration,
     ) -> Result<Self, BodyError> {
+        if inner.is_end_stream() {
+            return Ok(Self::empty());
+        }
         if inner.size_hint().lower() > bytes_max {
             return Err(BodyError::TooLarge);
         }
-        Ok(Self {
+        Ok(Self(Some(Box::new(Streamed {
             inner,
             bytes_left: bytes_max,
             patience: Patience::new(patience_max),
-            progress: Progress(Rc::new(State {
+            state: Rc::new(State {
                 error: Cell::new(None),
                 moved_at: Cell::new(Instant::now()),
                 is_answered: Cell::new(false),
-            })),
+            }),
             cut: None,
             place: None,
             has_begun: false,
-        })
+        }))))
+    }
+
+    /// None.
+    pub fn empty() -> Self {
+        Self(None)
     }
 
     /// Breaks off where its sender may not go on. Nothing is made for a request without a body.
     pub fn until(mut self, cut: impl FnOnce() -> Cut) -> Self {
-        if !self.inner.is_end_stream() {
-            self.cut = Some(cut());
+        if let Some(streamed) = &mut self.0 {
+            streamed.cut = Some(cut());
         }
         self
     }
 
     /// Holds something until the last byte has arrived, or nobody waits for it any more.
     pub fn hold(&mut self, place: impl Any) {
-        self.place = Some(Box::new(place));
+        if let Some(streamed) = &mut self.0 {
+            streamed.place = Some(Box::new(place));
+        }
     }
 
     /// The end by which to learn how it is getting on.
     pub fn progress(&self) -> Progress {
-        self.progress.clone()
+        let streamed = self.0.as_ref();
+        Progress(streamed.map(|streamed| Rc::clone(&streamed.state)))
     }
+}
 
-    /// A second one, where there is nothing in it: for a request that may have to be sent again.
-    pub fn again(&self) -> Option<Self> {
-        self.inner.is_end_stream().then(|| Self {
-            inner: ClientBody::Empty,
-            bytes_left: 0,
-            patience: Patience::new(self.patience.max),
-            progress: self.progress.clone(),
-            cut: None,
-            place: None,
-            has_begun: false,
-        })
-    }
-
+impl Streamed {
     fn fail(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.progress.0.error.set(Some(error));
+        self.state.error.set(Some(error));
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let polled = Pin::new(&mut self.inner).poll_frame(context);
+            // A body that arrives in one piece is nobody's stream.
+            let takes_time = polled.is_pending() || self.has_begun;
+            if takes_time && self.cut.as_mut().is_some_and(|cut| cut(context)) {
+                return self.fail(BodyError::Ended);
+            }
+            self.has_begun = true;
+            let Poll::Ready(polled) = polled else {
+                ready!(self.patience.poll_end(context));
+                return self.fail(BodyError::Idle);
+            };
+            if self.inner.is_end_stream() {
+                self.place = None;
+            }
+            let frame = match polled {
+                None => return Poll::Ready(None),
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => return self.fail(BodyError::Broken),
+            };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if self.state.is_answered.get() {
+                self.patience.restore();
+            } else {
+                self.patience.earn(data.len());
+            }
+            self.state.moved_at.set(Instant::now());
+            match self.bytes_left.checked_sub(data.len() as u64) {
+                Some(left) => self.bytes_left = left,
+                None => return self.fail(BodyError::TooLarge),
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
     }
 }
 
@@ -263,50 +305,23 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            let this = &mut *self;
-            let polled = Pin::new(&mut this.inner).poll_frame(context);
-            // A body that arrives in one piece is nobody's stream.
-            let takes_time = polled.is_pending() || this.has_begun;
-            if takes_time && this.cut.as_mut().is_some_and(|cut| cut(context)) {
-                return self.fail(BodyError::Ended);
-            }
-            this.has_begun = true;
-            let Poll::Ready(polled) = polled else {
-                ready!(this.patience.poll_end(context));
-                return self.fail(BodyError::Idle);
-            };
-            if this.inner.is_end_stream() {
-                this.place = None;
-            }
-            let frame = match polled {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => frame,
-                Some(Err(_)) => return self.fail(BodyError::Broken),
-            };
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            if this.progress.0.is_answered.get() {
-                this.patience.restore();
-            } else {
-                this.patience.earn(data.len());
-            }
-            this.progress.0.moved_at.set(Instant::now());
-            match this.bytes_left.checked_sub(data.len() as u64) {
-                Some(left) => this.bytes_left = left,
-                None => return self.fail(BodyError::TooLarge),
-            }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        match &mut self.0 {
+            Some(streamed) => streamed.poll_data(context),
+            None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let streamed = self.0.as_ref();
+        streamed.is_none_or(|streamed| streamed.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let streamed = self.0.as_ref();
+        streamed.map_or_else(
+            || SizeHint::with_exact(0),
+            |streamed| streamed.inner.size_hint(),
+        )
     }
 }
 

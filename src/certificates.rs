@@ -21,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem::PemObject;
+use rustls::server::VerifierBuilderError;
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
@@ -123,6 +124,14 @@ pub enum CertificateError {
         /// Why.
         source: rustls::Error,
     },
+    /// As well, all of them together.
+    #[error("{path} cannot be used to check the certificates of clients: {source}")]
+    Authorities {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: VerifierBuilderError,
+    },
     /// rustls refuses.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
@@ -174,6 +183,19 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
             })?;
     }
     Ok(roots)
+}
+
+/// The first certificate of a file.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn leaf(path: &Path) -> Result<CertificateDer<'static>, CertificateError> {
+    let (pem, _) = read(path)?;
+    CertificateDer::from_pem_slice(&pem).map_err(|_| CertificateError::NotPem {
+        path: path.to_owned(),
+        what: "certificate",
+    })
 }
 
 /// The certificates of a file: at least one.

@@ -29,12 +29,15 @@ pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
 pub use route::Auth;
+pub use route::ClientCertificates;
 pub use route::Clients;
 pub use route::Cors;
+pub use route::HeaderChanges;
 pub use route::HostPattern;
 pub use route::LimitBy;
 pub use route::PathOddities;
 pub use route::PathPrefix;
+pub use route::Rewrite;
 pub use route::Route;
 pub use route::RouteLimit;
 pub use route::Target;
@@ -200,7 +203,22 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What it speaks.
     pub kind: ListenerKind,
+    /// `proxy_protocol`: every connection says first whom it is for. False.
+    pub proxy_protocol: bool,
+    /// `client_certificate`, unless that is `"off"`.
+    pub client_certificate: Option<CertificateRequest>,
     /// Where it stands in the file.
+    pub position: Position,
+}
+
+/// What a listener asks of its clients' certificates.
+#[derive(Clone, Debug)]
+pub struct CertificateRequest {
+    /// `"require"`: without one there is no connection. `"request"`: there is.
+    pub is_required: bool,
+    /// `client_ca`: PEM certificates of whoever may have signed them.
+    pub authorities: PathBuf,
+    /// Where that stands in the file.
     pub position: Position,
 }
 
@@ -256,6 +274,9 @@ pub struct Connections {
     pub headers: usize,
     /// `streams`: concurrent HTTP/2 streams of one connection. 128.
     pub streams: u32,
+    /// `control_frames`: how many HTTP/2 frames that are neither request nor body a connection may send at
+    /// once; requests, pieces of bodies and time give some back. 10000.
+    pub control_frames: u32,
     /// `drain_timeout`: how long requests may take to finish after SIGTERM. 30 s.
     pub drain_timeout: Duration,
 }

@@ -5,6 +5,7 @@
 //! I/O, never be async and never know HTTP.
 
 pub mod client;
+pub mod fingerprint;
 pub mod scope;
 pub mod secret;
 pub mod session;
@@ -12,6 +13,7 @@ pub mod subject;
 pub mod user;
 
 pub use client::ClientId;
+pub use fingerprint::Fingerprint;
 pub use scope::Scope;
 pub use scope::Scopes;
 pub use secret::Password;
@@ -22,6 +24,7 @@ pub use session::SessionId;
 pub use subject::Subject;
 pub use user::DisplayName;
 pub use user::EmailAddress;
+pub use user::Handle;
 pub use user::Role;
 pub use user::User;
 pub use user::UserId;

@@ -6,7 +6,9 @@
 
 pub mod accept;
 pub mod core;
+mod frames;
 pub mod http;
 mod patience;
+pub mod proxy_protocol;
 pub mod tls;
 mod tunnels;

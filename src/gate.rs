@@ -5,6 +5,7 @@
 //! wait for the database, and no decision may hide in a layer.
 
 pub mod answer;
+pub mod certificate;
 pub mod cors;
 pub mod door;
 pub mod endpoint;
@@ -36,6 +37,7 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
 use crate::authenticate::Caller;
@@ -118,7 +120,7 @@ pub struct Explained {
     pub route: Option<Arc<Route>>,
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
-    pub outcome: Result<Option<(http::Uri, HeaderMap)>, Rejection>,
+    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Rejection>,
 }
 
 /// The other side of a cross-origin request.
@@ -256,6 +258,7 @@ impl Gate {
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
     fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
+        route.admit(inbound.source().address.ip())?;
         // A route that forwards the header as the app's own does not read it as a credential.
         let credential = (!route.config().forward_authorization)
             .then(|| inbound.authorization())
@@ -265,7 +268,7 @@ impl Gate {
             Auth::Optional => self.authenticator.recognise(credential)?,
             Auth::Required => Caller::Known(self.authenticator.identify(credential)?),
         };
-        Ok(route.authorize(caller)?)
+        Ok(route.authorize(caller, inbound.certificate())?)
     }
 
     /// What would become of a request, for `portcullis explain`: the same steps, nothing spent,
@@ -275,11 +278,11 @@ impl Gate {
         let outcome = match self.destination(&inbound, &mut trail) {
             Err(rejection) => Err(rejection),
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
-            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).map(|permit| {
+            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).and_then(|permit| {
+                let target = permit.target_for_app(inbound.path())?;
                 let mut headers = inbound.take_headers();
                 self.headers.complete(&mut headers, &permit, &inbound);
-                let target = forward::outbound_target(&permit, &inbound);
-                Some((target, headers))
+                Ok(Some((target, headers)))
             }),
         };
         Explained {
@@ -313,6 +316,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
+            route.admit(inbound.source().address.ip())?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
             }

@@ -35,6 +35,8 @@ use crate::domain::SessionId;
 use crate::domain::User;
 use crate::domain::UserId;
 use crate::domain::Username;
+use crate::edge::proxy_protocol;
+use crate::edge::proxy_protocol::Parsed;
 use crate::gate::inbound::Inbound;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestIds;
@@ -55,7 +57,7 @@ use crate::token::verify::Verifier;
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Property; 7] = [
+pub const ALL: [Property; 8] = [
     ("path", path),
     ("headers", headers),
     ("forwarded_for", forwarded_for),
@@ -63,6 +65,7 @@ pub const ALL: [Property; 7] = [
     ("claims", claims),
     ("rate", rate),
     ("configuration", configuration),
+    ("proxy_header", proxy_header),
 ];
 
 /// A path that is accepted has no dot segment and no control byte, neither as it stands nor in the
@@ -132,6 +135,7 @@ pub fn headers(data: &[u8]) {
     let connection = Connection {
         peer: Address::new(peer.into()),
         tls: true,
+        certificate: None,
     };
     let Ok(inbound) = Inbound::new(&connection, request, &TRUST, &RequestIds::default()) else {
         return;
@@ -250,6 +254,26 @@ pub fn forwarded_for(data: &[u8]) {
     let is_trusted = |hop: &IpAddr| PROXIES.iter().any(|network| network.contains(hop));
     assert!(hops.iter().all(is_trusted), "{told:?}");
     assert!(hops.is_empty() || hops.last() == Some(&peer), "{told:?}");
+}
+
+/// The beginning of a connection of a balancer. A header ends where it ends, however it arrives and
+/// whatever is behind it: nothing of it is left in front of TLS, and nothing of TLS is taken for it.
+///
+/// # Panics
+///
+/// Where that does not hold.
+pub fn proxy_header(data: &[u8]) {
+    let parsed = proxy_protocol::parse(data);
+    let Parsed::Whole(_, length) = parsed else {
+        return;
+    };
+    let (header, _) = data.split_at(length);
+    assert_eq!(proxy_protocol::parse(header), parsed);
+    assert!(length <= 4096);
+    for cut in 0..length {
+        let (begun, _) = header.split_at(cut);
+        assert_eq!(proxy_protocol::parse(begun), Parsed::Partial, "{cut}");
+    }
 }
 
 /// The value of an `Authorization` header, in which `TOKEN` stands for a good token. It is accepted

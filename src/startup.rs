@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use anyhow::anyhow;
@@ -23,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ListenerKind;
@@ -31,7 +33,9 @@ use crate::edge::accept::Bound;
 use crate::edge::accept::Places;
 use crate::edge::core::CoreConfig;
 use crate::edge::core::Cores;
-use crate::edge::tls::Tls;
+use crate::edge::core::Spoken;
+use crate::edge::proxy_protocol::Balancers;
+use crate::edge::tls::Certificates;
 use crate::gate::Gate;
 use crate::gate::limit::Quota;
 use crate::keys::KeyRing;
@@ -92,7 +96,7 @@ pub struct Gateway {
     config: Arc<Config>,
     listeners: Vec<Bound>,
     admin: Option<TcpListener>,
-    tls: Option<Tls>,
+    spoken: Vec<Spoken>,
     assembly: Assembly,
     log_writer: Writer,
     feed: Feed,
@@ -131,9 +135,7 @@ impl Gateway {
             store_key: made_key,
             database: made_database,
         };
-        let tls = certificate::needs_tls(&config)
-            .then(|| Tls::load(&config.certificates, clock.now()))
-            .transpose()?;
+        let spoken = spoken(&config, clock.now())?;
         let keys = ring.load(clock.now()).await?;
         let keys = Arc::new(ArcSwap::from_pointee(keys));
         let revocations = Arc::new(Revocations::default());
@@ -170,7 +172,7 @@ impl Gateway {
             config,
             listeners,
             admin,
-            tls,
+            spoken,
             assembly,
             log_writer,
             feed,
@@ -213,7 +215,7 @@ impl Gateway {
             config,
             listeners,
             admin,
-            tls,
+            spoken,
             assembly,
             log_writer,
             feed,
@@ -251,18 +253,19 @@ impl Gateway {
         for task in gates.upstreams().iter().flat_map(Standing::tasks) {
             background.spawn(until(closed.clone(), task));
         }
+        let balancers = Arc::new(Balancers::new(config.gateway.trusted_proxies.clone()));
         let core_config = CoreConfig {
             connections: config.connections.clone(),
             public_url: Arc::new(config.gateway.public_url.clone()),
-            trusted_proxies: config.gateway.trusted_proxies.clone().into(),
-            tls,
+            balancers: Arc::clone(&balancers),
+            listeners: spoken.into(),
             metrics: Arc::clone(&metrics),
             draining: draining.clone(),
         };
         let threads = config.gateway.threads;
         let (cores, threads) = Cores::start(threads, &core_config, move || gates.gate())
             .context("cannot start the cores")?;
-        let places = Places::new(&config, metrics);
+        let places = Places::new(&config, balancers, metrics);
         let acceptor = start_acceptor(listeners, &places, &cores, &draining)?;
         readiness.ready();
 
@@ -365,7 +368,7 @@ fn listen_on_all(config: &Config) -> anyhow::Result<(Vec<Bound>, Option<TcpListe
         )
     };
     let mut listeners = Vec::with_capacity(config.listeners.len());
-    for listener in &config.listeners {
+    for (index, listener) in config.listeners.iter().enumerate() {
         let bound = listen(listener.address)
             .map_err(|error| refused(listener.address, listener.position, &error))?;
         let address = bound
@@ -373,7 +376,9 @@ fn listen_on_all(config: &Config) -> anyhow::Result<(Vec<Bound>, Option<TcpListe
             .context("cannot learn the bound address")?;
         listeners.push(Bound {
             listener: bound,
+            index,
             kind: listener.kind,
+            proxy_protocol: listener.proxy_protocol,
             address,
         });
     }
@@ -381,6 +386,26 @@ fn listen_on_all(config: &Config) -> anyhow::Result<(Vec<Bound>, Option<TcpListe
         listen(admin.address).map_err(|error| refused(admin.address, admin.position, &error))
     });
     Ok((listeners, admin.transpose()?))
+}
+
+/// What each listener speaks, in the file's order.
+fn spoken(config: &Config, now: SystemTime) -> Result<Vec<Spoken>, CertificateError> {
+    let certificates = certificate::needs_tls(config)
+        .then(|| Certificates::load(&config.certificates, now))
+        .transpose()?;
+    let spoken = config.listeners.iter().map(|listener| {
+        let certificates = certificates
+            .as_ref()
+            .filter(|_| listener.kind == ListenerKind::Tls);
+        let tls =
+            certificates.map(|certificates| certificates.tls(listener.client_certificate.as_ref()));
+        Ok(Spoken {
+            kind: listener.kind,
+            proxy_protocol: listener.proxy_protocol,
+            tls: tls.transpose()?,
+        })
+    });
+    spoken.collect()
 }
 
 /// Takes a port of this process alone: `SO_REUSEPORT` would let a second gateway bind it unnoticed.
@@ -406,9 +431,18 @@ fn start_acceptor(
         .enable_all()
         .build()
         .context("cannot start the acceptor")?;
+    // From the runtime that bound them to the acceptor's own.
     let listeners = listeners
         .into_iter()
-        .map(|bound| Ok((bound.listener.into_std()?, bound.kind, bound.address)))
+        .map(|bound| {
+            Ok((
+                bound.listener.into_std()?,
+                bound.index,
+                bound.kind,
+                bound.proxy_protocol,
+                bound.address,
+            ))
+        })
         .collect::<io::Result<Vec<_>>>()
         .context("cannot move a listener to the acceptor")?;
     let (places, cores, draining) = (Arc::clone(places), cores.clone(), draining.clone());
@@ -417,12 +451,14 @@ fn start_acceptor(
         .spawn(move || {
             runtime.block_on(async move {
                 let accepting = TaskTracker::new();
-                for (listener, kind, address) in listeners {
+                for (listener, index, kind, proxy_protocol, address) in listeners {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
                             let bound = Bound {
                                 listener,
+                                index,
                                 kind,
+                                proxy_protocol,
                                 address,
                             };
                             let (places, cores) = (Arc::clone(&places), cores.clone());

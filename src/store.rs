@@ -19,7 +19,6 @@ use sqlx::SqlitePool;
 use crate::config::Algorithm;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
-use crate::domain::Malformed;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
 use crate::domain::Session;
@@ -143,33 +142,6 @@ pub enum UserError {
 impl From<sqlx::Error> for UserError {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(Unavailable(error))
-    }
-}
-
-/// How an account is named by a person: at sign-in or on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Handle {
-    /// By id.
-    Id(UserId),
-    /// By username, compared folded.
-    Username(Username),
-    /// By address, compared folded.
-    Email(EmailAddress),
-}
-
-impl Handle {
-    /// Reads what a person types: an address has an `@`, an id is a UUID, the rest is a username.
-    ///
-    /// # Errors
-    ///
-    /// Where it can be none of the three.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
-        if text.contains('@') {
-            return EmailAddress::parse(text).map(Self::Email);
-        }
-        UserId::parse(text)
-            .map(Self::Id)
-            .or_else(|_| Username::parse(text).map(Self::Username))
     }
 }
 

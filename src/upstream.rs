@@ -370,10 +370,11 @@ impl Upstream {
     /// A copy of a request that may be sent again, should the first one meet with silence: an idempotent
     /// one (RFC 9110 §9.2.2) without a body.
     fn spare(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-        if !request.method().is_idempotent() || !self.inner.budget.is_open() {
+        let is_alone = request.body().is_end_stream();
+        if !is_alone || !request.method().is_idempotent() || !self.inner.budget.is_open() {
             return None;
         }
-        let mut spare = Request::new(request.body().again()?);
+        let mut spare = Request::new(RequestBody::empty());
         *spare.method_mut() = request.method().clone();
         *spare.uri_mut() = request.uri().clone();
         *spare.headers_mut() = request.headers().clone();

@@ -14,9 +14,9 @@ use crate::account::SignedIn;
 use crate::account::unavailable;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
+use crate::domain::Handle;
 use crate::intake::Origin;
 use crate::intake::Refusal;
-use crate::store::Handle;
 
 /// The endpoint; read from the store, so that it shows what is true now.
 ///

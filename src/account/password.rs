@@ -15,6 +15,7 @@ use crate::account::register::field;
 use crate::account::unavailable;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
+use crate::domain::Handle;
 use crate::domain::Password;
 use crate::intake::Json;
 use crate::intake::Origin;
@@ -22,7 +23,6 @@ use crate::intake::Refusal;
 use crate::password::Verdict;
 use crate::password::weakness;
 use crate::problem::Problem;
-use crate::store::Handle;
 use crate::store::PasswordChange;
 use crate::store::PasswordChanged;
 

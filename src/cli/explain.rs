@@ -6,8 +6,9 @@
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -27,9 +28,11 @@ use crate::cli::words;
 use crate::config::Auth;
 use crate::config::Config;
 use crate::domain::ClientId;
+use crate::domain::Handle;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
+use crate::edge::tls;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
 use crate::gate::request_id::RequestIds;
@@ -38,7 +41,6 @@ use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::gate::strip::Trust;
 use crate::startup;
-use crate::store::Handle;
 use crate::store::Open;
 use crate::token::issue::AccessTokens;
 use crate::vault::fresh_id;
@@ -55,6 +57,9 @@ pub(super) struct Arguments {
     /// The address the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
+    /// The client's certificate, in PEM form; taken as one that a listener has found good
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -77,9 +82,12 @@ pub(super) async fn run(
     let opened = Opened::open(&config, Open::Existing).await?;
     let authorization = authorization(&config, &opened, &arguments).await?;
     let request = request(&arguments, authorization)?;
+    let certificate = arguments.client_certificate.as_deref();
+    let certificate = certificate.map(tls::client_certificate).transpose()?;
     let connection = Connection {
         peer: Address::new(arguments.from),
         tls: arguments.url.scheme_str() != Some("http"),
+        certificate: certificate.map(Rc::new),
     };
     let trust = Trust::new(&config);
     let inbound = match Inbound::new(&connection, request, &trust, &RequestIds::default()) {
@@ -114,7 +122,7 @@ fn show(
     if arguments.json {
         writeln!(output, "{:#}", as_json(explained, config, is_known))?;
     } else {
-        write_text(explained, config, &arguments.method, is_known, output)?;
+        write_text(explained, config, arguments, is_known, output)?;
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -156,7 +164,9 @@ async fn authorization(
     let keys = opened.ring.reload(now).await?;
     let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
     let token = access.issue(&keys, &user, &session, now);
-    Ok(Some(HeaderValue::try_from(format!("Bearer {token}"))?))
+    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))?;
+    authorization.set_sensitive(true);
+    Ok(Some(authorization))
 }
 
 fn request(
@@ -187,10 +197,11 @@ fn request(
 fn write_text(
     explained: &Explained,
     config: &Config,
-    method: &Method,
+    arguments: &Arguments,
     is_known: bool,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
+    let Arguments { method, from, .. } = arguments;
     match &explained.route {
         Some(route) => {
             writeln!(
@@ -200,6 +211,9 @@ fn write_text(
                 route.config().position.line
             )?;
             writeln!(output, "auth      {}", words::auth(route.config()))?;
+            if !route.config().addresses.is_empty() {
+                writeln!(output, "from      {from}")?;
+            }
             writeln!(output, "limits    {}", policies(route, is_known))?;
             writeln!(
                 output,
@@ -272,12 +286,15 @@ fn fields(explained: &Explained, headers: &HeaderMap) -> Value {
     fields.collect()
 }
 
-/// An assertion is good for a minute with the app behind: it is named, not shown.
+/// An assertion is good for a minute with the app behind: it is named, not shown. Nor is what the file
+/// keeps secret, or the token that was made to ask with.
 fn shown(explained: &Explained, name: &HeaderName, value: &HeaderValue) -> String {
     let route = explained.route.as_ref();
     let assertion = route.and_then(|route| route.config().identity.assertion.as_ref());
     if assertion == Some(name) {
         "(a signed assertion)".to_owned()
+    } else if value.is_sensitive() {
+        "(a secret)".to_owned()
     } else {
         text(value)
     }

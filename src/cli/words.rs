@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::config::Auth;
 use crate::config::Balance;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::Route;
@@ -24,10 +25,23 @@ pub(super) fn auth(route: &Route) -> String {
     if !route.roles.is_empty() {
         auth += &format!(", roles {}", joined(&route.roles, ""));
     }
+    if !route.users.is_empty() {
+        auth += &format!(", users {}", joined(&route.users, ""));
+    }
     match &route.clients {
         Clients::None => {}
         Clients::Any => auth += ", clients *",
         Clients::Listed(clients) => auth += &format!(", clients {}", joined(clients, "")),
+    }
+    if !route.addresses.is_empty() {
+        auth += &format!(", from {}", joined(&route.addresses, ""));
+    }
+    match &route.client_certificates {
+        ClientCertificates::NotAsked => {}
+        ClientCertificates::Any => auth += ", any client certificate",
+        ClientCertificates::Listed(listed) => {
+            auth += &format!(", client certificate {}", joined(listed, ""));
+        }
     }
     auth
 }

@@ -4,9 +4,11 @@
 //! file without any makes a [`Config`]. What concerns several tables at once is `conflicts`.
 
 mod conflicts;
+mod headers;
 mod identity;
 mod listeners;
 mod routes;
+mod same_app;
 mod upstreams;
 
 use std::fs::File;
@@ -226,6 +228,7 @@ fn connections(table: &Table<'_>) -> Connections {
         header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
         headers: table.integer("headers", 16..=1000, 100),
         streams: table.integer("streams", 1..=200, 128),
+        control_frames: table.integer("control_frames", 100..=1_000_000, 10_000),
         drain_timeout: table.duration("drain_timeout", seconds(0)..=minutes(60), seconds(30)),
     }
 }

@@ -71,6 +71,17 @@ pub(super) fn path(text: &str) -> Result<PathPrefix, Malformed> {
         .map(PathPrefix)
 }
 
+/// A path to put in the place of another: one that every app reads in the same way (SECURITY 6).
+pub(super) fn rewritten_path(text: &str) -> Result<PathPrefix, Malformed> {
+    let path = path(text)?;
+    if path.0.iter().any(|segment| segment.contains(['%', ';'])) {
+        return Err(Malformed(
+            "apps read '%' and ';' in a path in different ways; write one without",
+        ));
+    }
+    Ok(path)
+}
+
 /// An upper-case method that can be forwarded.
 pub(super) fn method(text: &str) -> Result<Method, Malformed> {
     const WRONG: Malformed = Malformed("a method is written in capitals, such as \"GET\"");

@@ -169,6 +169,20 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The values of a key in the table itself and in each one it inherits from, nearest first: for
+    /// tables of which not the nearest alone is meant, but all of them together.
+    pub(super) fn every(&self, key: &'static str) -> Vec<Value<'a>> {
+        self.asked.borrow_mut().push(key);
+        let layers = self.layers.iter();
+        layers.filter_map(|layer| self.find(layer, key)).collect()
+    }
+
+    /// Whether the table itself has a key, not only one that it inherits from.
+    pub(super) fn says(&self, key: &str) -> bool {
+        let own = self.layers.first();
+        own.is_some_and(|own| own.contains_key(key))
+    }
+
     /// The value of a key that has no default; `like` shows what to write.
     pub(super) fn required(&self, key: &'static str, like: &str) -> Option<Value<'a>> {
         let value = self.get(key);

@@ -4,12 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
+use ipnet::IpNet;
 
 use crate::config::IdentityHeaders;
 use crate::config::Position;
 use crate::config::Rate;
 use crate::domain::ClientId;
+use crate::domain::Fingerprint;
+use crate::domain::Handle;
 use crate::domain::Role;
 use crate::domain::Scopes;
 
@@ -32,18 +36,30 @@ pub struct Route {
     pub scopes: Scopes,
     /// `roles`: one of them; empty asks for none.
     pub roles: Vec<Role>,
+    /// `users`: one of them; empty asks for none.
+    pub users: Vec<Handle>,
     /// `clients`
     pub clients: Clients,
+    /// `addresses`: the networks that are admitted; empty admits them all.
+    pub addresses: Vec<IpNet>,
+    /// `client_certificates`
+    pub client_certificates: ClientCertificates,
+    /// `forward_client_certificate`: the app is told in `Client-Cert`.
+    pub forward_client_certificate: bool,
     /// `limits` and `limit`.
     pub limits: Vec<RouteLimit>,
     /// `cors`
     pub cors: Option<Cors>,
     /// The names of this route's identity headers.
     pub identity: IdentityHeaders,
-    /// `strip_prefix`: the paths of `[routes.NAME]`, of which the app is not told; none where it is
-    /// false. A sub-path takes away what its route does, never more: otherwise its requests would
-    /// reach the app under names that the route guards.
-    pub stripped: Vec<PathPrefix>,
+    /// `rewrite`, and `strip_prefix`, which is a rewrite to `/`.
+    pub rewrite: Option<Rewrite>,
+    /// `host_header = "upstream"`: `Host` is the upstream's own name, not the one the client asked for.
+    pub host_of_upstream: bool,
+    /// `request_headers`
+    pub request_headers: HeaderChanges,
+    /// `response_headers`
+    pub response_headers: HeaderChanges,
     /// `authorization = "forward"`: the header is the app's own.
     pub forward_authorization: bool,
     /// `path_allow`
@@ -72,6 +88,33 @@ pub enum Target {
     Upstream(usize),
 }
 
+/// Under which paths the app knows what the gateway's clients ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The beginnings that are taken away. Of an inherited one they are those of `[routes.NAME]`: a
+    /// sub-path takes away what its route does, never more, or its requests would reach the app under
+    /// names that the route guards.
+    pub from: Vec<PathPrefix>,
+    /// What stands in their place.
+    pub to: PathPrefix,
+}
+
+/// `request_headers` or `response_headers`: values that are the same for every request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderChanges {
+    /// `set`: in place of whatever was there. One that is a secret is marked as sensitive.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// `remove`
+    pub remove: Vec<HeaderName>,
+}
+
+impl HeaderChanges {
+    /// Every name that is set or removed.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set.iter().map(|(name, _)| name).chain(&self.remove)
+    }
+}
+
 /// What a route asks of its callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -92,6 +135,18 @@ pub enum Clients {
     /// These.
     Listed(Vec<ClientId>),
     /// `"*"`
+    Any,
+}
+
+/// Which client certificates a route admits, beside all else that it asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    NotAsked,
+    /// These.
+    Listed(Vec<Fingerprint>),
+    /// `"any"` that some listener's `client_ca` has signed.
     Any,
 }
 

@@ -141,6 +141,43 @@ impl fmt::Display for EmailAddress {
     }
 }
 
+/// How an account is named by a person: at sign-in, on the command line or in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// By id.
+    Id(UserId),
+    /// By username, compared folded.
+    Username(Username),
+    /// By address, compared folded.
+    Email(EmailAddress),
+}
+
+impl Handle {
+    /// Reads what a person types: an address has an `@`, an id is a UUID, the rest is a username.
+    ///
+    /// # Errors
+    ///
+    /// Where it can be none of the three.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        if text.contains('@') {
+            return EmailAddress::parse(text).map(Self::Email);
+        }
+        UserId::parse(text)
+            .map(Self::Id)
+            .or_else(|_| Username::parse(text).map(Self::Username))
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Username(username) => username.fmt(f),
+            Self::Email(email) => email.fmt(f),
+        }
+    }
+}
+
 /// What a person is called: any printable Unicode, 1 to 128 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplayName(String);

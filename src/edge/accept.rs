@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::config::ListenerKind;
 use crate::edge::core::Cores;
+use crate::edge::proxy_protocol::Balancers;
 use crate::limiter::LimitKey;
 use crate::telemetry::metrics::Metrics;
 
@@ -33,8 +34,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Bound {
     /// The socket.
     pub listener: TcpListener,
+    /// Its place in the file, by which cores know it.
+    pub index: usize,
     /// What it speaks.
     pub kind: ListenerKind,
+    /// Whether every connection says whom it is for.
+    pub proxy_protocol: bool,
     /// Its address, with the port it really has.
     pub address: SocketAddr,
 }
@@ -46,8 +51,8 @@ pub struct Accepted {
     pub stream: std::net::TcpStream,
     /// The other end.
     pub peer: SocketAddr,
-    /// What is spoken on it.
-    pub kind: ListenerKind,
+    /// The listener it came to, by its place in the file.
+    pub listener: usize,
     /// One of `connections.max`, for as long as the connection lives.
     pub place: Place,
 }
@@ -62,6 +67,7 @@ pub struct Places {
     always_granted: usize,
     /// They open connections for many: trusted proxies, and networks that no limit counts.
     exempt: Vec<IpNet>,
+    balancers: Arc<Balancers>,
     ipv6_prefix: u8,
     metrics: Arc<Metrics>,
     warned: AtomicBool,
@@ -70,7 +76,8 @@ pub struct Places {
 /// A place that somebody holds. It comes back when it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    holder: Option<(LimitKey, Arc<Places>)>,
+    places: Arc<Places>,
+    holder: Option<LimitKey>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -79,7 +86,7 @@ impl Places {
     const ALWAYS_GRANTED: usize = 16;
 
     /// As many as are configured. Whose addresses are one caller's is told as limits tell it.
-    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(config: &Config, balancers: Arc<Balancers>, metrics: Arc<Metrics>) -> Arc<Self> {
         let exempt = [&config.gateway.trusted_proxies, &config.limits.exempt];
         let per_address = config.connections.per_address;
         Arc::new(Self {
@@ -88,41 +95,28 @@ impl Places {
             per_address,
             always_granted: Self::ALWAYS_GRANTED.min(per_address),
             exempt: exempt.into_iter().flatten().copied().collect(),
+            balancers,
             ipv6_prefix: config.limits.ipv6_prefix,
             metrics,
             warned: AtomicBool::new(false),
         })
     }
 
-    /// Gives a place to whoever is at the other end, unless it holds too many.
-    fn grant(self: &Arc<Self>, peer: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
-        let peer = peer.to_canonical();
-        if self.exempt.iter().any(|network| network.contains(&peer)) {
-            return Some(Place {
-                holder: None,
-                _permit: permit,
-            });
-        }
-        let key = LimitKey::source(peer, self.ipv6_prefix);
-        let mut all_held = self.held();
-        let held = all_held.entry(key.clone()).or_default();
-        let left = self.free.available_permits().max(self.always_granted);
-        if *held >= self.per_address.min(left) {
-            self.metrics.connection_refused();
-            if !self.warned.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    client = %peer,
-                    "an address holds as many connections as it may (connections.per_address, and what \
-                     is left for all others) and gets no more; said once, counted always"
-                );
-            }
-            return None;
-        }
-        *held += 1;
-        Some(Place {
-            holder: Some((key, Arc::clone(self))),
+    /// Gives a place to whoever is at the other end, unless it holds too many. One who is about to say
+    /// whom it is for is counted when that is known.
+    fn grant(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        proxy_protocol: bool,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Place> {
+        let mut place = Place {
+            places: Arc::clone(self),
+            holder: None,
             _permit: permit,
-        })
+        };
+        let is_counted_later = proxy_protocol && self.balancers.include(peer);
+        (is_counted_later || place.count(peer)).then_some(place)
     }
 
     /// A panic elsewhere leaves whole counts behind.
@@ -131,12 +125,45 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Counts the place as this address's: false where that holds too many already, and has to go.
+    pub(super) fn count(&mut self, address: IpAddr) -> bool {
+        let places = &self.places;
+        let address = address.to_canonical();
+        if places
+            .exempt
+            .iter()
+            .any(|network| network.contains(&address))
+        {
+            return true;
+        }
+        let key = LimitKey::source(address, places.ipv6_prefix);
+        let mut all_held = places.held();
+        let held = all_held.entry(key.clone()).or_default();
+        let left = places.free.available_permits().max(places.always_granted);
+        if *held >= places.per_address.min(left) {
+            places.metrics.connection_refused();
+            if !places.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    client = %address,
+                    "an address holds as many connections as it may (connections.per_address, and what \
+                     is left for all others) and gets no more; said once, counted always"
+                );
+            }
+            return false;
+        }
+        *held += 1;
+        self.holder = Some(key);
+        true
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((key, places)) = self.holder.take() else {
+        let Some(key) = self.holder.take() else {
             return;
         };
-        let mut all_held = places.held();
+        let mut all_held = self.places.held();
         if let Some(held) = all_held.get_mut(&key) {
             *held -= 1;
             if *held == 0 {
@@ -148,6 +175,8 @@ impl Drop for Place {
 
 /// Accepts until told to drain.
 pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: CancellationToken) {
+    // It is said when that begins and when it ends, not each time that nothing has changed.
+    let mut is_pausing = false;
     loop {
         // The permit first: a connection that cannot be served waits in the kernel's queue.
         let permit = tokio::select! {
@@ -163,14 +192,23 @@ pub async fn run(bound: Bound, places: Arc<Places>, cores: Cores, draining: Canc
         };
         match accepted {
             Ok((stream, peer)) => {
+                if std::mem::take(&mut is_pausing) {
+                    tracing::info!(address = %bound.address, "accepting connections again");
+                }
                 // One who gets no place is closed at once: there is no TLS yet to say why.
-                if let Some(place) = places.grant(peer.ip(), permit) {
+                if let Some(place) = places.grant(peer.ip(), bound.proxy_protocol, permit) {
                     hand_over(&bound, stream, peer, place, &cores);
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; pausing");
+                if !std::mem::replace(&mut is_pausing, true) {
+                    tracing::warn!(
+                        %error,
+                        address = %bound.address,
+                        "cannot accept connections; those that come wait in the kernel's queue"
+                    );
+                }
                 sleep(PAUSE).await;
             }
         }
@@ -185,7 +223,7 @@ fn hand_over(bound: &Bound, stream: TcpStream, peer: SocketAddr, place: Place, c
         cores.serve(Accepted {
             stream,
             peer,
-            kind: bound.kind,
+            listener: bound.index,
             place,
         });
     }

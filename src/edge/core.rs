@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Connections;
+use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::http;
+use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::Tls;
 use crate::gate::Gate;
 use crate::telemetry::metrics::Metrics;
@@ -39,14 +41,25 @@ pub struct CoreConfig {
     pub connections: Connections,
     /// Its port is where `redirect` listeners send people.
     pub public_url: Arc<url::Url>,
-    /// Who may speak plain HTTP besides loopback.
-    pub trusted_proxies: Arc<[ipnet::IpNet]>,
-    /// Certificates.
-    pub tls: Option<Tls>,
+    /// Who may speak plain HTTP, or for others.
+    pub balancers: Arc<Balancers>,
+    /// What the listeners speak, in the file's order.
+    pub listeners: Arc<[Spoken]>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Set when no more requests are to be taken.
     pub draining: CancellationToken,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// TLS and HTTP, or one of them.
+    pub kind: ListenerKind,
+    /// Whether a PROXY header comes first.
+    pub proxy_protocol: bool,
+    /// TLS as this listener speaks it, where it does.
+    pub tls: Option<Tls>,
 }
 
 /// The ends by which connections reach the cores. Cheap to clone.

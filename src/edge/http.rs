@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,17 +24,25 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 use url::Url;
 
 use crate::body::ClientBody;
 use crate::config::ListenerKind;
 use crate::edge::accept::Accepted;
 use crate::edge::core::CoreConfig;
+use crate::edge::frames::Metered;
+use crate::edge::frames::Stock;
 use crate::edge::patience::Activity;
 use crate::edge::patience::Held;
 use crate::edge::patience::Patient;
 use crate::edge::patience::Streams;
+use crate::edge::proxy_protocol;
+use crate::edge::proxy_protocol::Proxied;
+use crate::edge::tls::Tls;
+use crate::edge::tls::TlsStream;
 use crate::edge::tunnels::Tunnels;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
@@ -47,71 +57,130 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
     let Accepted {
         stream,
         peer,
-        kind,
-        place: _place,
+        listener,
+        mut place,
     } = accepted;
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let spoken = config.listeners.get(listener);
+    let (Some(spoken), Ok(mut stream)) = (spoken, TcpStream::from_std(stream)) else {
         return;
     };
-    let stream = Patient::new(stream, config.connections.body_timeout);
-    let connection = Rc::new(Connection {
+    let is_for_balancers = spoken.kind == ListenerKind::Plain || spoken.proxy_protocol;
+    if is_for_balancers && !config.balancers.include(peer.ip()) {
+        config.balancers.warn_of_stranger(peer.ip());
+        return;
+    }
+    let deadline = Instant::now() + config.connections.handshake_timeout;
+    let mut connection = Connection {
         peer: Address::new(peer.ip()),
-        tls: kind == ListenerKind::Tls,
-    });
-    match kind {
+        tls: spoken.kind == ListenerKind::Tls,
+        certificate: None,
+    };
+    if spoken.proxy_protocol {
+        let proxied = Box::pin(proxied(&mut stream, peer, deadline, &config));
+        let Some(proxied) = proxied.await else {
+            return;
+        };
+        if let Some(address) = proxied.address {
+            connection.peer = Address::new(address);
+        }
+        connection.tls |= proxied.tls;
+        if !place.count(connection.peer.ip()) {
+            return;
+        }
+    }
+    let stream = Patient::new(stream, config.connections.body_timeout);
+    match (spoken.kind, &spoken.tls) {
         // Nothing that is worth waiting for when the gateway drains.
-        ListenerKind::Redirect => {
-            let redirect = redirect(stream, &config);
+        (ListenerKind::Redirect, _) => {
+            let redirect = Box::pin(redirect(stream, &config));
             let _ = config.draining.run_until_cancelled(redirect).await;
         }
-        ListenerKind::Plain if may_speak_plainly(peer.ip(), &config) => {
-            http1_connection(stream, connection, gate, &config).await;
+        (ListenerKind::Plain, _) => {
+            Box::pin(http1_connection(stream, connection, gate, &config)).await;
         }
-        ListenerKind::Plain => {
-            tracing::warn!(
-                client = %peer.ip(),
-                "refused plain HTTP from a peer that is neither on loopback nor in trusted_proxies"
-            );
+        (ListenerKind::Tls, Some(tls)) => {
+            tls_connection(stream, tls, deadline, connection, gate, &config).await;
         }
-        ListenerKind::Tls => tls(stream, connection, gate, &config).await,
+        (ListenerKind::Tls, None) => {}
     }
 }
 
-async fn tls(stream: Patient, connection: Rc<Connection>, gate: Rc<Gate>, config: &CoreConfig) {
-    let Some(tls) = &config.tls else {
+/// Whom the connection is for; `None` where its balancer does not say, or not in time.
+async fn proxied(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+    config: &CoreConfig,
+) -> Option<Proxied> {
+    let reading = timeout_at(deadline, proxy_protocol::read(stream));
+    let read = config.draining.run_until_cancelled(reading).await?;
+    let read = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    read.inspect_err(|error| config.balancers.warn_of_header(peer.ip(), error))
+        .ok()
+}
+
+/// Each stage lives on the heap and goes with its end: otherwise every connection would be as large, for as
+/// long as it idles, as the largest of them, with a copy of the TLS stream for each hand it passed through.
+async fn tls_connection(
+    stream: Patient,
+    tls: &Tls,
+    deadline: Instant,
+    mut connection: Connection,
+    gate: Rc<Gate>,
+    config: &CoreConfig,
+) {
+    let handshake = Box::pin(handshake(
+        stream,
+        tls,
+        deadline,
+        connection.peer.ip(),
+        config,
+    ));
+    let Some(stream) = handshake.await else {
         return;
     };
-    let handshake = timeout(config.connections.handshake_timeout, tls.accept(stream));
+    connection.certificate = Tls::certificate_of(&stream);
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        Box::pin(http2_connection(stream, connection, gate, config)).await;
+    } else {
+        Box::pin(http1_connection(stream, connection, gate, config)).await;
+    }
+}
+
+async fn handshake(
+    stream: Patient,
+    tls: &Tls,
+    deadline: Instant,
+    client: IpAddr,
+    config: &CoreConfig,
+) -> Option<Box<TlsStream<Patient>>> {
+    let handshake = timeout_at(deadline, tls.accept(stream));
     // A gateway that drains takes no newcomers.
-    let Some(handshake) = config.draining.run_until_cancelled(handshake).await else {
-        return;
-    };
-    let stream = match handshake {
-        Ok(Ok(stream)) => stream,
+    match config.draining.run_until_cancelled(handshake).await? {
+        Ok(Ok(stream)) => {
+            config.metrics.handshake("ok");
+            Some(stream)
+        }
         Ok(Err(error)) => {
             config.metrics.handshake("failed");
-            tracing::debug!(client = %connection.peer.ip(), %error, "a TLS handshake failed");
-            return;
+            tracing::debug!(%client, %error, "a TLS handshake failed");
+            None
         }
         Err(_) => {
             config.metrics.handshake("timeout");
-            return;
+            None
         }
-    };
-    config.metrics.handshake("ok");
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2_connection(stream, connection, gate, config).await;
-    } else {
-        http1_connection(stream, connection, gate, config).await;
     }
 }
 
 async fn http1_connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    connection: Rc<Connection>,
+    connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
+    let client = connection.peer.ip();
+    let connection = Rc::new(connection);
     let tunnel = Rc::new(Cell::new(None));
     let service = service_fn({
         let (connection, tunnel) = (Rc::clone(&connection), Rc::clone(&tunnel));
@@ -128,10 +197,14 @@ async fn http1_connection(
             }
         }
     });
-    let served = http1_builder(config).serve_connection(TokioIo::new(stream), service);
     // In a block of its own: what has not become a tunnel by its end never will.
     let ended = {
-        let mut served = pin!(served.with_upgrades());
+        // In one piece: a name for each step would keep a copy of it.
+        let mut served = pin!(
+            http1_builder(config)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
         tokio::select! {
             ended = &mut served => ended,
             () = config.draining.cancelled() => {
@@ -140,20 +213,24 @@ async fn http1_connection(
             }
         }
     };
-    note_end(ended, connection.peer.ip());
+    note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
-        tunnel.run(&config.draining).await;
+        Box::pin(tunnel.run(&config.draining)).await;
     }
 }
 
 async fn http2_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    connection: Rc<Connection>,
+    connection: Connection,
     gate: Rc<Gate>,
     config: &CoreConfig,
 ) {
-    let activity = Rc::new(Activity::default());
+    let client = connection.peer.ip();
+    let connection = Rc::new(connection);
+    let stock = Rc::new(Stock::new(config.connections.control_frames));
+    let stream = Metered::new(stream, Rc::clone(&stock));
+    let activity = Rc::new(Activity::new(Rc::clone(&stock)));
     let tunnels = Rc::new(Tunnels::new(config));
     let service = service_fn({
         let (connection, activity) = (Rc::clone(&connection), Rc::clone(&activity));
@@ -206,7 +283,10 @@ async fn http2_connection(
             timeout(limits.header_timeout, served).await.unwrap_or(Ok(()))
         }
     };
-    note_end(ended, connection.peer.ip());
+    if stock.is_overdrawn() {
+        config.metrics.flooded();
+    }
+    note_end(ended, client);
     // Their client is gone, and so are they in a moment: until then the connection keeps its place.
     tunnels.ended().await;
 }
@@ -234,16 +314,6 @@ fn note_end(ended: hyper::Result<()>, client: IpAddr) {
     if let Err(error) = ended {
         tracing::debug!(%client, %error, "a connection ended badly");
     }
-}
-
-/// `tls = false` is for a balancer that ends TLS, never for the internet.
-fn may_speak_plainly(peer: IpAddr, config: &CoreConfig) -> bool {
-    let peer = peer.to_canonical();
-    peer.is_loopback()
-        || config
-            .trusted_proxies
-            .iter()
-            .any(|proxy| proxy.contains(&peer))
 }
 
 /// Plain HTTP that only sends people to `https` (SECURITY 57): 308 keeps method and body.

@@ -35,6 +35,7 @@ use crate::body::Leftover;
 use crate::body::Patience;
 use crate::body::longer_by;
 use crate::edge::core::Witness;
+use crate::edge::frames::Stock;
 use crate::gate::answer::AnswerBody;
 use crate::telemetry::metrics::Metrics;
 
@@ -116,11 +117,12 @@ impl AsyncWrite for Patient {
 }
 
 /// What goes on on one HTTP/2 connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
     under_way: Cell<usize>,
     begun: Cell<u64>,
     newest: RefCell<Option<Rc<Outflow>>>,
+    stock: Rc<Stock>,
 }
 
 /// One request that is under way, until the last byte of its answer has left.
@@ -140,6 +142,16 @@ struct Outflow {
 }
 
 impl Activity {
+    /// Nothing yet. What goes on fills the stock of control frames.
+    pub(super) fn new(stock: Rc<Stock>) -> Self {
+        Self {
+            under_way: Cell::new(0),
+            begun: Cell::new(0),
+            newest: RefCell::new(None),
+            stock,
+        }
+    }
+
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
@@ -265,6 +277,7 @@ impl Held {
         self.rest = data.split_off(data.len().min(PIECE_BYTES));
         let bytes = &self.under_way.outflow.bytes;
         bytes.set(bytes.get().saturating_add(data.len()));
+        self.under_way.activity.stock.piece();
         Frame::data(data)
     }
 }
@@ -323,7 +336,7 @@ mod tests {
     // SECURITY 10
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_only_without_a_request_under_way() {
-        let activity = Rc::new(Activity::default());
+        let activity = Rc::new(Activity::new(Rc::new(Stock::new(1))));
         let max = Duration::from_secs(10);
         let under_way = activity.begin();
         let waited = tokio::time::timeout(max * 5, activity.idle(max)).await;

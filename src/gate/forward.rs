@@ -13,7 +13,6 @@ use http::Response;
 use http::Uri;
 use http::Version;
 use http::header;
-use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
 
 use crate::authenticate::Caller;
@@ -24,6 +23,7 @@ use crate::config::Target;
 use crate::gate::Gate;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Trail;
+use crate::gate::headers::change;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::WebSocket;
 use crate::gate::reject::Rejection;
@@ -47,7 +47,7 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
         let upstream = match permit.target() {
-            Target::Echo => return Box::pin(echo(request)).await,
+            Target::Echo => return Box::pin(echo(permit, request)).await,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
@@ -60,7 +60,9 @@ impl Gate {
             body.unwrap_or(Rejection::Upstream(error))
         })?;
         trail.upstream = Some(started.elapsed());
-        begun(response).await.map(answer)
+        begun(response)
+            .await
+            .map(|response| answer(permit, response))
     }
 
     /// Sends a handshake, and opens a tunnel where the app agrees.
@@ -75,7 +77,7 @@ impl Gate {
         let WebSocket { handshake, client } = websocket;
         handshake.complete(request.headers_mut());
         let upstream = match permit.target() {
-            Target::Echo => return echo(request).await,
+            Target::Echo => return echo(permit, request).await,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
@@ -83,7 +85,11 @@ impl Gate {
         let answered = upstream.switch(request, party).await?;
         trail.upstream = Some(started.elapsed());
         let (response, app) = match answered {
-            Answer::Plain(response) => return begun(response).await.map(answer),
+            Answer::Plain(response) => {
+                return begun(response)
+                    .await
+                    .map(|response| answer(permit, response));
+            }
             Answer::Switched(response, app) => (response, app),
         };
         let (mut parts, ()) = response.into_parts();
@@ -91,6 +97,10 @@ impl Gate {
             return Err(UpstreamError::Invalid.into());
         }
         strip_response(&mut parts.headers);
+        change(
+            &mut parts.headers,
+            &permit.route().config().response_headers,
+        );
         handshake.complete_answer(&mut parts);
         let tunnel = Tunnel::new(client, app, upstream.stream_idle_timeout());
         Ok(Response::from_parts(parts, AnswerBody::tunnel(tunnel)))
@@ -110,14 +120,14 @@ impl Gate {
         }
         self.headers.complete(&mut headers, permit, &inbound);
         let method = inbound.method().clone();
-        let target = outbound_target(permit, &inbound);
+        let target = permit.target_for_app(inbound.path())?;
         let mut body = RequestBody::new(inbound.into_body(), bytes_max, self.body_timeout)?;
         if let Caller::Known(identity) = permit.caller() {
             body = body.until(|| Lease::new(&self.streams, identity).into_cut());
         }
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = target;
+        *request.uri_mut() = Uri::from(target);
         *request.headers_mut() = headers;
         Ok(request)
     }
@@ -134,22 +144,15 @@ async fn begun(
     Ok(response)
 }
 
-fn answer(response: Response<ResponseBody<GoBack>>) -> Response<AnswerBody> {
+fn answer(permit: &Permit, response: Response<ResponseBody<GoBack>>) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
     strip_response(&mut parts.headers);
+    change(
+        &mut parts.headers,
+        &permit.route().config().response_headers,
+    );
     parts.version = Version::HTTP_11;
     Response::from_parts(parts, AnswerBody::upstream(body))
-}
-
-/// The path that was authorised, byte for byte, but for a prefix that the route takes away.
-pub(super) fn outbound_target<B>(permit: &Permit, inbound: &Inbound<B>) -> Uri {
-    let target = inbound.path().target();
-    let shorter = permit.stripped_prefix(inbound.path()).and_then(|prefix| {
-        let rest = target.as_str().strip_prefix(prefix)?;
-        let slash = if rest.starts_with('/') { "" } else { "/" };
-        PathAndQuery::try_from(format!("{slash}{rest}")).ok()
-    });
-    Uri::from(shorter.unwrap_or_else(|| target.clone()))
 }
 
 /// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
@@ -223,8 +226,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// How much of a body the echo shows.
 const ECHO_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// `upstream = "echo"`: the very request that an app would get, as JSON.
-async fn echo(request: Request<RequestBody>) -> Result<Response<AnswerBody>, Rejection> {
+/// `upstream = "echo"`: the very request that an app would get, as JSON. What the file keeps secret
+/// is for an app, not for its callers.
+async fn echo(
+    permit: &Permit,
+    request: Request<RequestBody>,
+) -> Result<Response<AnswerBody>, Rejection> {
     let (parts, body) = request.into_parts();
     let body = collect(body).await?;
     let mut headers = serde_json::Map::new();
@@ -245,6 +252,10 @@ async fn echo(request: Request<RequestBody>) -> Result<Response<AnswerBody>, Rej
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
+    change(
+        response.headers_mut(),
+        &permit.route().config().response_headers,
+    );
     Ok(response)
 }
 
@@ -258,6 +269,9 @@ async fn collect(body: RequestBody) -> Result<Bytes, BodyError> {
 }
 
 fn text(value: &HeaderValue) -> String {
+    if value.is_sensitive() {
+        return "(a secret)".to_owned();
+    }
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 

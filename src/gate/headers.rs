@@ -15,6 +15,8 @@ use crate::authenticate::Caller;
 use crate::authenticate::Identity;
 use crate::clock::Clock;
 use crate::config::Assertion;
+use crate::config::HeaderChanges;
+use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
@@ -78,6 +80,13 @@ impl Headers {
         if let (true, Some(value)) = (route.forward_authorization, inbound.authorization_for_app())
         {
             headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        change(headers, &route.request_headers);
+        // Whatever came under this name was stripped (RFC 9440 §4).
+        if let (true, Some(certificate)) = (route.forward_client_certificate, inbound.certificate())
+            && let Some(value) = certificate.header()
+        {
+            headers.insert(CLIENT_CERT, value.clone());
         }
         if let Caller::Known(identity) = permit.caller() {
             self.identify(headers, identity, permit, inbound);
@@ -171,10 +180,22 @@ impl Headers {
     }
 }
 
+/// What a route sets and removes. Nothing of it is the gateway's own: the file may not name that.
+pub(super) fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
+    for name in &changes.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &changes.set {
+        headers.insert(name, value.clone());
+    }
+}
+
 /// Where the request came from (CONTRACT §5). From a trusted proxy `-Proto`, `-Host` and `-Port`
 /// are continued; from anybody else they never got this far.
 fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
-    headers.insert(header::HOST, inbound.host().sent().clone());
+    let host = permit.route().host();
+    let host = host.unwrap_or_else(|| inbound.host().sent());
+    headers.insert(header::HOST, host.clone());
     headers.insert(FORWARDED_FOR, inbound.source().forwarded_for());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(inbound.scheme()));
     headers
@@ -190,7 +211,7 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
         None => HeaderValue::from_static("80"),
     };
     headers.insert(FORWARDED_PORT, port);
-    if let Some(prefix) = permit.stripped_prefix(inbound.path()) {
+    if let Some(prefix) = permit.forwarded_prefix(inbound.path()) {
         // Behind what a trusted proxy has taken away before us. A prefix is made of legal path
         // bytes; one that is no header value is not told.
         let outer = headers

@@ -3,6 +3,7 @@
 //! [`Inbound::new`] is the only door. What it lets through has one host, one path that means the
 //! same to everybody, no hop-by-hop header, and no spelling of any identity header (SECURITY 13).
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -16,6 +17,7 @@ use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
+use crate::gate::certificate::ClientCertificate;
 use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
@@ -44,6 +46,7 @@ pub struct Inbound<B = ClientBody> {
     is_brought: bool,
     scheme: &'static str,
     source: Source,
+    certificate: Option<Rc<ClientCertificate>>,
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
@@ -146,12 +149,13 @@ impl<B> Inbound<B> {
             version,
             path,
             host,
-            scheme: scheme(connection, &headers),
+            scheme: scheme(connection, source.through_proxy, &headers),
             headers,
             unusual,
             authorization,
             is_brought,
             source,
+            certificate: connection.certificate.clone(),
             request_id,
             received_at: Instant::now(),
             dropped,
@@ -208,6 +212,11 @@ impl<B> Inbound<B> {
         &self.source
     }
 
+    /// The certificate that the client proved to have.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
+    }
+
     /// Its id.
     pub fn request_id(&self) -> &RequestId {
         &self.request_id
@@ -250,9 +259,12 @@ impl<B> Inbound<B> {
     }
 }
 
-/// Only from a trusted proxy has `X-Forwarded-Proto` got this far.
-fn scheme(connection: &Connection, headers: &HeaderMap) -> &'static str {
-    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+/// Only a trusted proxy is asked what its client used.
+fn scheme(connection: &Connection, through_proxy: bool, headers: &HeaderMap) -> &'static str {
+    let told = through_proxy
+        .then(|| headers.get("x-forwarded-proto"))
+        .flatten();
+    match told.map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ if connection.tls => "https",

@@ -149,6 +149,18 @@ pub fn fold_case(segment: &str) -> String {
         .collect()
 }
 
+/// A decoded segment as it travels: every byte that is not a path's own is percent-encoded.
+pub fn encoded(segment: &str) -> String {
+    let byte = |byte: u8| {
+        if byte != b'/' && is_plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    segment.bytes().map(byte).collect()
+}
+
 /// Bytes that need no second look: by far the most paths consist of them alone.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'

@@ -211,6 +211,18 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
             "insufficient_role",
             "The account has none of the roles that may pass here.".to_owned(),
         ),
+        Forbidden::User => refuse(
+            "user_not_admitted",
+            "The account is none of those that may pass here.".to_owned(),
+        ),
+        Forbidden::Address => refuse(
+            "address_not_admitted",
+            "Requests from this address may not pass here, whoever makes them.".to_owned(),
+        ),
+        Forbidden::Certificate => refuse(
+            "client_certificate_required",
+            "Only connections with a client certificate that is admitted here may pass.".to_owned(),
+        ),
     }
 }
 
@@ -299,9 +311,12 @@ impl From<Forbidden> for Rejection {
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
             Forbidden::Anonymous => Self::Unauthenticated(Unauthenticated::Absent),
-            Forbidden::Scopes(_) | Forbidden::Roles | Forbidden::Delegated => {
-                Self::Forbidden(forbidden)
-            }
+            Forbidden::Scopes(_)
+            | Forbidden::Roles
+            | Forbidden::User
+            | Forbidden::Address
+            | Forbidden::Certificate
+            | Forbidden::Delegated => Self::Forbidden(forbidden),
         }
     }
 }

@@ -4,28 +4,37 @@
 //! of the same host and path. Nothing ever falls through to a shorter path or a wider host.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::Method;
+use http::uri::PathAndQuery;
 
 use crate::authenticate::Caller;
 use crate::config;
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::HostPattern;
 use crate::config::LimitBy;
 use crate::config::PathOddities;
 use crate::config::PathPrefix;
 use crate::config::Target;
+use crate::domain::EmailAddress;
+use crate::domain::Handle;
 use crate::domain::Role;
+use crate::domain::Subject;
+use crate::gate::certificate::ClientCertificate;
 use crate::gate::cors::CorsPolicy;
 use crate::gate::host::Host;
 use crate::gate::limit::Quota;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
+use crate::gate::path::encoded;
 use crate::gate::path::fold_case;
 use crate::telemetry::metrics::RouteMetrics;
+use crate::token::verify::Claims;
 
 /// One route, with everything prepared that a request would otherwise build.
 #[derive(Debug)]
@@ -36,6 +45,9 @@ pub struct Route {
     cors: Option<CorsPolicy>,
     policies: Policies,
     metrics: RouteMetrics,
+    /// What a rewrite puts in front; nothing for `/`.
+    rewritten: String,
+    host: Option<HeaderValue>,
 }
 
 /// What a route is built with beside its configuration.
@@ -47,6 +59,8 @@ pub struct RouteParts {
     pub policies: Policies,
     /// Its metrics.
     pub metrics: RouteMetrics,
+    /// `Host` for its app, where that is not the client's.
+    pub host: Option<HeaderValue>,
 }
 
 /// `RateLimit-Policy` values, ready to send.
@@ -75,6 +89,12 @@ pub enum Forbidden {
     Scopes(String),
     /// The user has none of the roles.
     Roles,
+    /// The user is none of those that are listed.
+    User,
+    /// The request comes from none of the networks that are listed.
+    Address,
+    /// The connection has no certificate that the route admits.
+    Certificate,
     /// A delegated token, and the route is for sessions of the gateway's own.
     Delegated,
 }
@@ -84,11 +104,33 @@ impl Route {
     pub fn new(config: config::Route, index: usize, parts: RouteParts) -> Self {
         Self {
             cors: config.cors.as_ref().map(CorsPolicy::new),
+            rewritten: config
+                .rewrite
+                .iter()
+                .flat_map(|rewrite| &rewrite.to.0)
+                .map(|segment| format!("/{}", encoded(segment)))
+                .collect(),
             config,
             index,
             limits: parts.limits,
             policies: parts.policies,
             metrics: parts.metrics,
+            host: parts.host,
+        }
+    }
+
+    /// Whether requests from this address are admitted: asked before a credential is read, so that
+    /// outsiders learn nothing about theirs.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not.
+    pub fn admit(&self, source: IpAddr) -> Result<(), Forbidden> {
+        let networks = &self.config.addresses;
+        if networks.is_empty() || networks.iter().any(|network| network.contains(&source)) {
+            Ok(())
+        } else {
+            Err(Forbidden::Address)
         }
     }
 
@@ -98,7 +140,11 @@ impl Route {
     /// # Errors
     ///
     /// Where it may not.
-    pub fn authorize(self: &Arc<Self>, caller: Caller) -> Result<Permit, Forbidden> {
+    pub fn authorize(
+        self: &Arc<Self>,
+        caller: Caller,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Permit, Forbidden> {
         let identity = match (&caller, self.config.auth) {
             (_, Auth::None) | (Caller::Anonymous, Auth::Optional) => None,
             (Caller::Anonymous, Auth::Required) => return Err(Forbidden::Anonymous),
@@ -122,6 +168,20 @@ impl Route {
             if !self.config.roles.is_empty() && !self.config.roles.iter().any(has_role) {
                 return Err(Forbidden::Roles);
             }
+            let is_user = |user: &Handle| is(claims, user);
+            if !self.config.users.is_empty() && !self.config.users.iter().any(is_user) {
+                return Err(Forbidden::User);
+            }
+        }
+        let is_certified = match &self.config.client_certificates {
+            ClientCertificates::NotAsked => true,
+            ClientCertificates::Any => certificate.is_some(),
+            ClientCertificates::Listed(listed) => {
+                certificate.is_some_and(|shown| listed.contains(&shown.fingerprint()))
+            }
+        };
+        if !is_certified {
+            return Err(Forbidden::Certificate);
         }
         Ok(Permit {
             route: Arc::clone(self),
@@ -147,6 +207,11 @@ impl Route {
     /// Its limits, in the order in which they are asked.
     pub fn limits(&self) -> &[(LimitBy, Quota)] {
         &self.limits
+    }
+
+    /// `Host` for its app, where that is not the client's.
+    pub fn host(&self) -> Option<&HeaderValue> {
+        self.host.as_ref()
     }
 
     /// Which origins may read its answers.
@@ -183,27 +248,53 @@ impl Permit {
         &self.caller
     }
 
-    /// With `strip_prefix`: as much of the path, as sent, as the route's own path covers.
-    pub fn stripped_prefix<'a>(&self, path: &'a RequestPath) -> Option<&'a str> {
-        let stripped = &self.route.config.stripped;
-        if stripped.is_empty() {
-            return None;
-        }
-        let segments: Vec<_> = path.segments().collect();
+    /// As much of the path, as sent, as a rewrite takes away.
+    fn replaced<'a>(&self, path: &'a RequestPath) -> Option<&'a str> {
+        let rewrite = self.route.config.rewrite.as_ref()?;
         let covers = |prefix: &&PathPrefix| {
-            prefix.0.len() <= segments.len()
-                && prefix
-                    .0
-                    .iter()
-                    .zip(&segments)
-                    .all(|(own, sent)| own == sent)
+            let mut sent = path.segments();
+            let mut own = prefix.0.iter();
+            own.all(|own| sent.next().is_some_and(|sent| sent == own.as_str()))
         };
-        let longest = stripped
-            .iter()
-            .filter(covers)
-            .map(|prefix| prefix.0.len())
-            .max()?;
-        Some(path.first_segments(longest)).filter(|prefix| !prefix.is_empty())
+        let covering = rewrite.from.iter().filter(covers);
+        let longest = covering.map(|prefix| prefix.0.len()).max()?;
+        Some(path.first_segments(longest))
+    }
+
+    /// What an app must put before its own paths to have them as they are outside: told where there is
+    /// such a thing, which is where what was taken away ends with what was put in its place.
+    pub fn forwarded_prefix<'a>(&self, path: &'a RequestPath) -> Option<&'a str> {
+        let prefix = self.replaced(path)?.strip_suffix(&*self.route.rewritten)?;
+        Some(prefix).filter(|prefix| !prefix.is_empty())
+    }
+
+    /// The path and query for the app: those that were authorised, byte for byte, but for a beginning
+    /// of whole segments that the route replaces.
+    ///
+    /// # Errors
+    ///
+    /// Where what is left could be read in more ways than what was sent: `//host` is no path to many.
+    pub fn target_for_app(&self, path: &RequestPath) -> Result<PathAndQuery, Unrouted> {
+        let Some(replaced) = self.replaced(path) else {
+            return Ok(path.target().clone());
+        };
+        let rest = path.target().as_str().get(replaced.len()..);
+        let rest = rest.unwrap_or_default();
+        let put = &self.route.rewritten;
+        let slash = if put.is_empty() && !rest.starts_with('/') {
+            "/"
+        } else {
+            ""
+        };
+        let target = PathAndQuery::try_from(format!("{put}{slash}{rest}"));
+        let target = target.map_err(|_| Unrouted::Ambiguous)?;
+        let checked = RequestPath::check(target).map_err(Unrouted::Path)?;
+        let is_odder = first_refused(checked.oddities(), path.oddities()).is_some();
+        let begins_oddly = |path: &RequestPath| path.as_str().starts_with("//");
+        if is_odder || (begins_oddly(&checked) && !begins_oddly(path)) {
+            return Err(Unrouted::Ambiguous);
+        }
+        Ok(checked.target().clone())
     }
 
     /// Where the request goes.
@@ -383,6 +474,24 @@ impl Node {
             }
         }
         best
+    }
+}
+
+/// Whether a token is this user's: a machine is nobody, and an address counts once it is verified.
+fn is(claims: &Claims, user: &Handle) -> bool {
+    let Subject::User(id) = claims.subject else {
+        return false;
+    };
+    let same = |claimed: Option<&str>, own: &str| {
+        claimed.is_some_and(|claimed| claimed.eq_ignore_ascii_case(own))
+    };
+    match user {
+        Handle::Id(own) => *own == id,
+        Handle::Username(own) => same(claims.preferred_username.as_deref(), own.as_str()),
+        Handle::Email(own) => same(
+            claims.email.as_ref().map(EmailAddress::as_str),
+            own.as_str(),
+        ),
     }
 }
 

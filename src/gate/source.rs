@@ -2,18 +2,23 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use http::HeaderMap;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use crate::gate::certificate::ClientCertificate;
+
 /// The connection a request came in on.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// The other end of the socket.
+    /// The other end of the socket; or whom that speaks for, where a balancer said it in a PROXY header.
     pub peer: Address,
-    /// Whether the gateway ended TLS for it.
+    /// Whether that end spoke TLS: with the gateway, or with such a balancer.
     pub tls: bool,
+    /// The certificate that the client proved to have.
+    pub certificate: Option<Rc<ClientCertificate>>,
 }
 
 /// An address, and how it is written: once for each connection, and not for each of its requests.

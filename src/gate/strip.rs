@@ -129,16 +129,20 @@ pub(super) fn strip(
     through_proxy: bool,
 ) -> Dropped {
     let mut dropped = Dropped::default();
-    let trailers_welcome = headers
-        .get_all(header::TE)
-        .iter()
-        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let nominated = nominated_by_connection(headers);
+    let mut trailers_welcome = false;
+    let nominated = if headers.contains_key(header::CONNECTION) {
+        nominated_by_connection(headers)
+    } else {
+        HashSet::new()
+    };
     let mut doomed = Vec::new();
     for name in headers.keys() {
         let keep = match fate(name, trust, through_proxy) {
-            Fate::Keep => !nominated.contains(name),
-            Fate::HopByHop => false,
+            Fate::Keep => nominated.is_empty() || !nominated.contains(name),
+            Fate::HopByHop => {
+                trailers_welcome |= name == header::TE && welcomes_trailers(headers);
+                false
+            }
             Fate::Identity => {
                 dropped.identity += 1;
                 false
@@ -168,6 +172,12 @@ pub(super) fn strip(
     }
     strip_session_cookie(headers);
     dropped
+}
+
+/// RFC 9110 §10.1.4: it is hop-by-hop, and yet what a client of gRPC tells its server.
+fn welcomes_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TE).iter();
+    values.any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
 enum Fate {

@@ -263,9 +263,21 @@ fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
             policies: policies(limits, &own),
             limits: own,
             metrics: quotas.metrics.route(&route.name),
+            host: host(config, route),
         };
         Arc::new(Route::new(route.clone(), index, parts))
     }))
+}
+
+/// With `host_header = "upstream"` the name of the first target: all of them are the same app, and a
+/// request that is sent again to another must not become another request.
+fn host(config: &Config, route: &config::Route) -> Option<HeaderValue> {
+    let config::Target::Upstream(index) = route.target else {
+        return None;
+    };
+    let target = config.upstreams.get(index)?.targets.first()?;
+    let host = HeaderValue::try_from(target.authority.as_str()).ok()?;
+    route.host_of_upstream.then_some(host)
 }
 
 /// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.

@@ -17,6 +17,7 @@ use rcgen::IsCa;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 
+use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::CertificateFiles;
 use crate::config::Config;
@@ -25,7 +26,8 @@ use crate::config::ListenerKind;
 use crate::config::Problem;
 use crate::config::Problems;
 use crate::disk;
-use crate::edge::tls::Tls;
+use crate::edge::tls;
+use crate::edge::tls::Certificates;
 
 /// How long it is valid: some systems refuse more than 825 days.
 const VALID_DAYS: u64 = 800;
@@ -114,19 +116,25 @@ fn is_leftover(file: &Path) -> bool {
 /// Above a key and an authority that were made here; PEM allows text before its first boundary (RFC 7468 §2).
 const MADE_HERE: &str = "Made by portcullis, for development only.\n";
 
-/// What is wrong with certificates and keys that are there.
+/// What is wrong with certificates and keys that are there, and with the authorities that clients'
+/// certificates are checked with.
 pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
+    let problem = |position, error: CertificateError| Problem {
+        position,
+        message: error.to_string(),
+    };
     let there = |files: &&CertificateFiles| files.cert.exists() && files.key.exists();
     let files = config.certificates.iter().filter(there);
-    files
-        .filter_map(|files| {
-            let error = Tls::load(std::slice::from_ref(files), now).err()?;
-            Some(Problem {
-                position: files.position,
-                message: error.to_string(),
-            })
-        })
-        .collect()
+    let own = files.filter_map(|files| {
+        let error = Certificates::load(std::slice::from_ref(files), now).err()?;
+        Some(problem(files.position, error))
+    });
+    let listeners = config.listeners.iter();
+    let of_clients = listeners.filter_map(|listener| {
+        let client = listener.client_certificate.as_ref()?;
+        Some(problem(client.position, tls::verifier(client).err()?))
+    });
+    own.chain(of_clients).collect()
 }
 
 /// Whether any listener speaks TLS.

@@ -88,10 +88,10 @@ pub struct Writer {
 }
 
 /// A core ships its buffer when it holds so much.
-const BATCH_BYTES: usize = 16 * 1024;
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// How many batches may wait for the writer: 4 MiB in all.
-const BATCHES_MAX: usize = 256;
+const BATCHES_MAX: usize = 64;
 
 /// How long [`Writer::finish`] waits for a standard output that nobody reads.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -34,6 +34,7 @@ pub struct Metrics {
     connections_open: Gauge,
     connections: Counter,
     connections_refused: Counter,
+    http2_floods: Counter,
     handshakes: Family<ResultLabels, Counter>,
     logins: Family<ResultLabels, Counter>,
     limits: Family<LimitLabels, Counter>,
@@ -57,6 +58,7 @@ impl Metrics {
             connections_open: Gauge::default(),
             connections: Counter::default(),
             connections_refused: Counter::default(),
+            http2_floods: Counter::default(),
             handshakes: Family::default(),
             logins: Family::default(),
             limits: Family::default(),
@@ -104,6 +106,11 @@ impl Metrics {
             "connections_refused",
             "Connections closed at once because their address held too many",
             self.connections_refused.clone(),
+        );
+        registry.register(
+            "http2_floods",
+            "Connections closed because of too many control frames",
+            self.http2_floods.clone(),
         );
         registry.register(
             "tls_handshakes",
@@ -181,6 +188,11 @@ impl Metrics {
     /// An address held as many connections as it may.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// A connection was closed because of too many control frames.
+    pub fn flooded(&self) {
+        self.http2_floods.inc();
     }
 
     /// A TLS handshake ended: `ok`, `failed` or `timeout`.

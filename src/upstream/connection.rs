@@ -258,7 +258,7 @@ pub(super) async fn in_time<T>(
         if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
             return Some(answer);
         }
-        let extended = progress.moved_at() + patience;
+        let extended = progress.moved_at()? + patience;
         if extended <= deadline {
             return None;
         }

@@ -24,6 +24,7 @@ use http::header;
 use http::uri::Authority;
 use http::uri::PathAndQuery;
 use http::uri::Scheme;
+use http_body::Body as _;
 use hyper::client::conn::http2::Builder;
 use hyper::client::conn::http2::SendRequest;
 use hyper::rt::Executor;
@@ -295,7 +296,10 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisCore {
 /// A request without a body again, for the case that its target refuses it: hyper gives back only what it
 /// has not looked at.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut copy = Request::new(request.body().again()?);
+    if !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::empty());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());

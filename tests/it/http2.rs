@@ -1,5 +1,8 @@
 //! HTTP/2: frames that no library would send.
 
+mod conformance;
+mod floods;
+
 use crate::harness::gateway::Gateway;
 use crate::harness::http2::CONTINUATION;
 use crate::harness::http2::DATA;
@@ -43,7 +46,7 @@ async fn refused(cases: &[(&[(&str, &str)], Outcome)]) {
     assert_eq!(app.only().target, "/x");
 }
 
-// SECURITY 5
+// SECURITY 5 and 8
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_that_are_none_are_refused_over_http2() {
     // Those that the decoder refuses end the connection; the others end their stream.
@@ -311,7 +314,7 @@ async fn the_gateways_cookie_is_taken_out_of_crumbs() {
     }
 }
 
-// SECURITY 11
+// SECURITY 9 and 11
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_list_over_http2_has_its_bounds() {
     let app = Upstream::start().await;

@@ -35,7 +35,7 @@ const LAYERS: [&[&str]; 15] = [
 const EVERYWHERE: [&str; 3] = ["clock", "problem", "telemetry"];
 
 /// A big library lives behind one door.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 19] = [
     ("anyhow", &["cli", "startup"]),
     ("argon2", &["password"]),
     (
@@ -47,6 +47,7 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("h2", &["upstream/http2"]),
     ("jsonwebtoken", &["keys", "token"]),
     ("prometheus_client", &["telemetry"]),
+    ("proxy_header", &["edge/proxy_protocol"]),
     ("rcgen", &["startup/certificate"]),
     ("rustls", &["certificates", "edge/tls", "upstream/tls"]),
     ("rustls_native_certs", &["upstream/tls"]),

@@ -2,8 +2,6 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tokio::net::TcpSocket;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::harness::caller::Answer;
@@ -11,6 +9,7 @@ use crate::harness::caller::PASSWORD;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::raw::Raw;
+use crate::harness::raw::connect_from;
 use crate::harness::raw::tls_over;
 use crate::harness::upstream::RawUpstream;
 use crate::harness::upstream::Upstream;
@@ -137,7 +136,7 @@ async fn one_address_cannot_take_all_connections() {
         "connections.max = 50\n[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"",
         app.url()
     ));
-    let connect_from = async |address| connect_from(&gateway, address).await;
+    let connect_from = async |address| connect_from(gateway.address(), address).await;
     let mut held = Vec::new();
     for _ in 0..60 {
         held.push(Raw::new(connect_from([127, 0, 0, 1]).await));
@@ -173,13 +172,13 @@ async fn how_many_one_address_may_hold_can_be_said() {
     );
     let mut held = Vec::new();
     for _ in 0..2 {
-        let stream = connect_from(&gateway, [127, 0, 0, 2]).await;
+        let stream = connect_from(gateway.address(), [127, 0, 0, 2]).await;
         held.push(tls_over(stream, &gateway.authority(), b"http/1.1").await);
     }
-    let third = connect_from(&gateway, [127, 0, 0, 2]).await;
+    let third = connect_from(gateway.address(), [127, 0, 0, 2]).await;
     Raw::new(third).assert_closed().await;
     for _ in 0..4 {
-        let stream = connect_from(&gateway, [127, 0, 0, 3]).await;
+        let stream = connect_from(gateway.address(), [127, 0, 0, 3]).await;
         held.push(tls_over(stream, &gateway.authority(), b"http/1.1").await);
     }
     assert_eq!(gateway.metric("portcullis_connections_refused_total"), 1.0);
@@ -205,7 +204,7 @@ async fn one_address_cannot_take_an_app_from_others_by_slow_uploads() {
         app.url()
     ));
     let begin = async |address| {
-        let stream = connect_from(&gateway, address).await;
+        let stream = connect_from(gateway.address(), address).await;
         let mut upload = Raw::new(tls_over(stream, &gateway.authority(), b"http/1.1").await);
         upload
             .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
@@ -231,13 +230,6 @@ async fn one_address_cannot_take_an_app_from_others_by_slow_uploads() {
     }
     let _again = begin([127, 0, 0, 2]).await;
     app.accept().await.until(b"\r\n\r\na").await;
-}
-
-/// All of 127.0.0.0/8 is this machine on Linux.
-async fn connect_from(gateway: &Gateway, address: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((address, 0).into()).unwrap();
-    socket.connect(gateway.address()).await.unwrap()
 }
 
 // SECURITY 55

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use http::HeaderName;
+
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Config;
 use crate::config::HostPattern;
@@ -12,9 +15,12 @@ use crate::config::ListenerKind;
 use crate::config::PathPrefix;
 use crate::config::Registration;
 use crate::config::Route;
+use crate::config::check::identity;
+use crate::config::check::same_app;
 use crate::config::patterns;
 use crate::config::reader::Report;
 use crate::config::values;
+use crate::domain::Handle;
 
 /// The gateway's own endpoints under its prefix.
 pub const OWN_ENDPOINTS: [&str; 6] = ["register", "login", "refresh", "logout", "me", "password"];
@@ -31,7 +37,8 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
     circles(config, report);
     ties(config, report);
     shadowed_routes(config, report);
-    allowed_aliases(config, report);
+    claimed_headers(config, report);
+    same_app::find(config, report);
     odd_listeners(config, report);
     odd_routes(config, report);
 }
@@ -160,25 +167,48 @@ fn shadowed_routes(config: &Config, report: &Report<'_>) {
 }
 
 // SECURITY 13
-fn allowed_aliases(config: &Config, report: &Report<'_>) {
+fn claimed_headers(config: &Config, report: &Report<'_>) {
+    let preset = identity::portcullis();
     let identity: HashSet<_> = config
         .routes
         .iter()
         .flat_map(|route| route.identity.names())
+        .chain(preset.names())
         .map(|name| values::fold(name.as_str()))
         .collect();
     for route in &config.routes {
-        for name in &route.allow_headers {
-            if identity.contains(&values::fold(name.as_str())) {
-                report.problem_at(
-                    route.position,
-                    format!(
-                        "route `{}` lets {name} through `allow_headers`, which apps could take for \
-                     a header that says who is calling",
-                        route.name,
-                    ),
-                );
-            }
+        let name = &route.name;
+        let problem = |message| report.problem_at(route.position, message);
+        let is_identity = |header: &&HeaderName| identity.contains(&values::fold(header.as_str()));
+        for header in route.allow_headers.iter().filter(is_identity) {
+            problem(format!(
+                "route `{name}` lets {header} through `allow_headers`, which apps could take for a \
+                 header that says who is calling"
+            ));
+        }
+        for header in route.request_headers.names().filter(is_identity) {
+            problem(format!(
+                "route `{name}` names {header} in `request_headers`, which says who is calling: the \
+                 gateway alone sets it, from a verified credential; `identity` gives it another name"
+            ));
+        }
+        let changed: HashSet<_> = route
+            .request_headers
+            .names()
+            .map(|header| values::fold(header.as_str()))
+            .collect();
+        let is_changed = |header: &&HeaderName| changed.contains(&values::fold(header.as_str()));
+        for header in route.allow_headers.iter().filter(is_changed) {
+            problem(format!(
+                "route `{name}` lets {header} through `allow_headers`, which apps could take for a \
+                 header of its `request_headers`"
+            ));
+        }
+        if route.forward_authorization && changed.contains("authorization") {
+            problem(format!(
+                "route `{name}` names authorization in `request_headers` and leaves it to the caller by \
+                 `authorization = \"forward\"`; only one of them can be meant"
+            ));
         }
     }
 }
@@ -201,6 +231,8 @@ fn odd_listeners(config: &Config, report: &Report<'_>) {
 
 fn odd_routes(config: &Config, report: &Report<'_>) {
     let open = config.accounts.registration == Registration::Open;
+    let mut listeners = config.listeners.iter();
+    let asks_for_certificates = listeners.any(|listener| listener.client_certificate.is_some());
     for route in &config.routes {
         let name = &route.name;
         let warn = |message| report.warning_at(route.position, message);
@@ -209,10 +241,18 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                 "route `{name}` is public: nobody is asked who they are"
             ));
         }
-        if route.auth == Auth::Required && route.roles.is_empty() && open {
+        if route.auth == Auth::Required && route.roles.is_empty() && route.users.is_empty() && open
+        {
             warn(format!(
                 "route `{name}` asks for no role and registration is open: whoever registers \
                  may pass"
+            ));
+        }
+        let claimable = |user: &&Handle| matches!(user, Handle::Username(_));
+        if let Some(user) = route.users.iter().find(claimable).filter(|_| open) {
+            warn(format!(
+                "route `{name}` admits {user} and registration is open: if there is no such account, \
+                 whoever registers that name may pass; make it first, or list its id"
             ));
         }
         if !route.scopes.is_subset_of(&config.accounts.login_scopes)
@@ -222,6 +262,12 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                 "nobody can pass route `{name}`: `login_scopes` in [accounts] has not all of \
                  its scopes ({})",
                 route.scopes,
+            ));
+        }
+        if route.client_certificates != ClientCertificates::NotAsked && !asks_for_certificates {
+            warn(format!(
+                "nobody can pass route `{name}`: it asks for a client certificate, and no listener \
+                 does; write client_certificate and client_ca in [[listeners]]"
             ));
         }
         if route.auth == Auth::Required && route.forward_authorization {

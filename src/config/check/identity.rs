@@ -86,7 +86,8 @@ fn only_the_assertion() -> IdentityHeaders {
     }
 }
 
-fn portcullis() -> IdentityHeaders {
+/// The preset that no name from outside may ever take, whatever is configured.
+pub(super) fn portcullis() -> IdentityHeaders {
     IdentityHeaders {
         user: Some(HeaderName::from_static("x-auth-user")),
         user_id: Some(HeaderName::from_static("x-auth-user-id")),

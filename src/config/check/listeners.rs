@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::Admin;
 use crate::config::CertificateFiles;
+use crate::config::CertificateRequest;
 use crate::config::Listener;
 use crate::config::ListenerKind;
 use crate::config::reader::Table;
@@ -24,7 +25,6 @@ pub(super) fn listeners(root: &Table<'_>) -> Vec<Listener> {
 }
 
 fn listener(table: &Table<'_>) -> Option<Listener> {
-    table.later(&["proxy_protocol", "client_certificate"]);
     let redirect = table.boolean("redirect", false);
     let tls = table.boolean("tls", !redirect);
     let kind = match (tls, redirect) {
@@ -42,7 +42,37 @@ fn listener(table: &Table<'_>) -> Option<Listener> {
     Some(Listener {
         address,
         kind,
+        proxy_protocol: table.boolean("proxy_protocol", false),
+        client_certificate: client_certificate(table, kind),
         position: table.position(),
+    })
+}
+
+fn client_certificate(table: &Table<'_>, kind: ListenerKind) -> Option<CertificateRequest> {
+    let asked = table.choice(
+        "client_certificate",
+        &[
+            ("off", Some(None)),
+            ("request", Some(Some(false))),
+            ("require", Some(Some(true))),
+        ],
+        None,
+    );
+    let authorities = table.get("client_ca");
+    let Some(is_required) = asked else {
+        if let Some(value) = authorities {
+            value.warning("nobody is asked for a certificate: `client_certificate` is \"off\"");
+        }
+        return None;
+    };
+    if kind != ListenerKind::Tls {
+        table.problem("certificates are a matter of TLS, which this listener does not speak; leave `client_certificate` out");
+    }
+    let authorities = table.required("client_ca", "\"certs/clients.pem\"")?;
+    Some(CertificateRequest {
+        is_required,
+        authorities: authorities.path()?,
+        position: authorities.position(),
     })
 }
 

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::Method;
+use ipnet::IpNet;
 
 use crate::config::Auth;
+use crate::config::ClientCertificates;
 use crate::config::Clients;
 use crate::config::Cors;
 use crate::config::IdentityHeaders;
 use crate::config::LimitBy;
 use crate::config::PathOddities;
 use crate::config::PathPrefix;
+use crate::config::Rewrite;
 use crate::config::Route;
 use crate::config::RouteLimit;
 use crate::config::Target;
+use crate::config::check::headers;
+use crate::config::check::headers::Side;
 use crate::config::check::identity;
 use crate::config::check::upstreams::Upstreams;
 use crate::config::patterns;
@@ -22,6 +27,8 @@ use crate::config::reader::Table;
 use crate::config::reader::Value;
 use crate::config::values;
 use crate::domain::ClientId;
+use crate::domain::Fingerprint;
+use crate::domain::Handle;
 use crate::domain::Malformed;
 use crate::domain::Role;
 use crate::domain::Scope;
@@ -106,17 +113,7 @@ fn route(
     upstreams: &mut Upstreams,
     headers: &IdentityHeaders,
 ) -> Route {
-    table.later(&[
-        "rewrite",
-        "addresses",
-        "users",
-        "request_headers",
-        "response_headers",
-        "host_header",
-        "audience",
-        "max_age",
-        "amr",
-    ]);
+    table.later(&["audience", "max_age", "amr"]);
     // Both answer 401 as long as there is no sign-in page.
     let unauthenticated = [("auto", Some(())), ("401", Some(())), ("redirect", None)];
     table.choice("on_unauthenticated", &unauthenticated, ());
@@ -132,12 +129,19 @@ fn route(
     );
     let scopes: Scopes = table.list("scopes", Scope::parse).into_iter().collect();
     let roles = table.list("roles", Role::parse);
+    let users = table.list("users", Handle::parse);
     let clients = table.get("clients").map(clients).unwrap_or_default();
     let asks = [
         ("scopes", !scopes.is_empty()),
         ("roles", !roles.is_empty()),
+        ("users", !users.is_empty()),
         ("clients", clients != Clients::None),
     ];
+    if let Some(value) = table.get("users").filter(|_| users.is_empty())
+        && auth == Auth::Required
+    {
+        value.warning("nobody is listed, so it asks for no user in particular");
+    }
     for (key, _) in asks
         .into_iter()
         .filter(|(_, asks)| *asks && auth != Auth::Required)
@@ -152,6 +156,7 @@ fn route(
     Route {
         name: Arc::from(name),
         hosts: table.distinct("host", patterns::host),
+        rewrite: rewrite(table, &paths, family),
         paths,
         methods: methods(table),
         target: table
@@ -161,7 +166,14 @@ fn route(
         auth,
         scopes,
         roles,
+        users,
         clients,
+        addresses: addresses(table),
+        client_certificates: table
+            .get("client_certificates")
+            .map(client_certificates)
+            .unwrap_or_default(),
+        forward_client_certificate: table.boolean("forward_client_certificate", false),
         limits: limits(table),
         cors: table
             .get("cors")
@@ -170,11 +182,13 @@ fn route(
             .get("identity")
             .and_then(|value| value.table(|table| identity::renamed(table, headers)))
             .unwrap_or_else(|| headers.clone()),
-        stripped: if table.boolean("strip_prefix", false) {
-            family.to_vec()
-        } else {
-            Vec::new()
-        },
+        host_of_upstream: table.choice(
+            "host_header",
+            &[("original", Some(false)), ("upstream", Some(true))],
+            false,
+        ),
+        request_headers: headers::changes(table, Side::Request),
+        response_headers: headers::changes(table, Side::Response),
         forward_authorization: table.choice(
             "authorization",
             &[("strip", Some(false)), ("forward", Some(true))],
@@ -199,6 +213,39 @@ fn methods(table: &Table<'_>) -> Option<Vec<Method>> {
     Some(methods)
 }
 
+/// The networks that are admitted. Nothing listed would be nobody; anybody is what is meant more often.
+fn addresses(table: &Table<'_>) -> Vec<IpNet> {
+    let Some(value) = table.get("addresses") else {
+        return Vec::new();
+    };
+    let listed = value.one_or_more();
+    if listed.is_empty() {
+        value.problem(
+            "nobody could pass; leave it out for any address, or take back what is inherited with \
+             [\"0.0.0.0/0\", \"::/0\"]",
+        );
+    }
+    let network = |value: Value<'_>| value.parse(values::network);
+    listed.into_iter().filter_map(network).collect()
+}
+
+/// `strip_prefix` is short for a rewrite to `/`; whichever stands nearer is meant. A sub-path's own
+/// `rewrite` is of its own path, an inherited one of its route's.
+fn rewrite(table: &Table<'_>, paths: &[PathPrefix], family: &[PathPrefix]) -> Option<Rewrite> {
+    let value = table.nearest(&["rewrite", "strip_prefix"])?;
+    if value.name() == "strip_prefix" {
+        return value.boolean()?.then(|| Rewrite {
+            from: family.to_vec(),
+            to: PathPrefix(Vec::new()),
+        });
+    }
+    let from = if table.says("rewrite") { paths } else { family };
+    Some(Rewrite {
+        from: from.to_vec(),
+        to: value.parse(patterns::rewritten_path)?,
+    })
+}
+
 fn clients(value: Value<'_>) -> Clients {
     let values = value.one_or_more();
     let any = |value: &Value<'_>| value.written() == Some("*");
@@ -216,6 +263,23 @@ fn clients(value: Value<'_>) -> Clients {
         Clients::None
     } else {
         Clients::Listed(listed)
+    }
+}
+
+/// None where nothing is listed, so that a route can take back what it inherits.
+fn client_certificates(value: Value<'_>) -> ClientCertificates {
+    if value.written() == Some("any") {
+        return ClientCertificates::Any;
+    }
+    let listed: Vec<_> = value
+        .one_or_more()
+        .into_iter()
+        .filter_map(|value| value.parse(Fingerprint::parse))
+        .collect();
+    if listed.is_empty() {
+        ClientCertificates::NotAsked
+    } else {
+        ClientCertificates::Listed(listed)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod keys;
 mod ranges;
+mod route_keys;
 mod routes;
 mod sample;
 mod upstreams;
@@ -283,25 +284,11 @@ fn what_this_version_does_not_have_is_said() {
         "[limits]\nredis = \"redis://a\"\non_redis_error = \"local\"",
         &[("7:9", "does not have it"), ("8:18", "does not have it")],
     );
-    bad(
-        "[[listeners]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\nclient_certificate = \"off\"",
-        &[("8:18", "does not have it"), ("9:22", "does not have it")],
-    );
     bad_route(
         "on_unauthenticated = \"redirect\"",
         &[("9:22", "does not have it; it has `auto`, `401`")],
     );
-    for key in [
-        "rewrite",
-        "addresses",
-        "users",
-        "request_headers",
-        "response_headers",
-        "host_header",
-        "audience",
-        "max_age",
-        "amr",
-    ] {
+    for key in ["audience", "max_age", "amr"] {
         let place = format!("9:{}", key.len() + 4);
         bad_route(
             &format!("{key} = 1"),

@@ -30,6 +30,7 @@ fn routes(text: &str) -> Vec<Arc<Route>> {
             limits: Vec::new(),
             policies: Policies::default(),
             metrics: metrics.route(&route.name),
+            host: None,
         };
         Arc::new(Route::new(route, index, parts))
     };
@@ -130,7 +131,7 @@ fn a_sub_path_takes_away_what_its_route_does_and_no_more() {
             caller: Caller::Anonymous,
         };
         let name = route.name().to_string();
-        (name, permit.stripped_prefix(&path).map(str::to_owned))
+        (name, permit.forwarded_prefix(&path).map(str::to_owned))
     };
     let notes = Some("/notes".to_owned());
     assert_eq!(
@@ -270,7 +271,7 @@ fn authorize(route: &str, change: impl Fn(&mut Claims)) -> Result<(), Forbidden>
     claims.roles = vec![Role::parse("editor").unwrap()];
     change(&mut claims);
     let caller = Caller::Known(Identity::for_test(claims));
-    routes(&text).remove(0).authorize(caller).map(|_| ())
+    routes(&text).remove(0).authorize(caller, None).map(|_| ())
 }
 
 fn delegated(claims: &mut Claims) {
@@ -328,8 +329,8 @@ fn a_delegated_token_opens_only_what_names_it() {
 fn anonymous_callers_pass_only_where_nobody_is_asked() {
     let route =
         |auth: &str| routes(&format!("[routes.one]\npath = \"/\"\nauth = \"{auth}\"")).remove(0);
-    assert!(route("none").authorize(Caller::Anonymous).is_ok());
-    assert!(route("optional").authorize(Caller::Anonymous).is_ok());
-    let refused = route("required").authorize(Caller::Anonymous).err();
+    assert!(route("none").authorize(Caller::Anonymous, None).is_ok());
+    assert!(route("optional").authorize(Caller::Anonymous, None).is_ok());
+    let refused = route("required").authorize(Caller::Anonymous, None).err();
     assert_eq!(refused, Some(Forbidden::Anonymous));
 }

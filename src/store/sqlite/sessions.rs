@@ -9,12 +9,12 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::ClientId;
+use crate::domain::Handle;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::UserId;
 use crate::store::Change;
-use crate::store::Handle;
 use crate::store::NewSession;
 use crate::store::Rotated;
 use crate::store::Rotation;

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
+use crate::domain::Handle;
 use crate::domain::Malformed;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
@@ -17,7 +18,6 @@ use crate::domain::UserId;
 use crate::domain::Username;
 use crate::store::Change;
 use crate::store::Credentials;
-use crate::store::Handle;
 use crate::store::NewUser;
 use crate::store::PasswordChange;
 use crate::store::PasswordChanged;

@@ -1,5 +1,6 @@
 //! The built binary: exit codes, signals, and ends without warning.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Child;
@@ -15,6 +16,7 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
 use rustix::process::geteuid;
+use rustix::process::getrlimit;
 use rustix::process::kill_process;
 use rustix::process::prlimit;
 
@@ -170,6 +172,31 @@ impl Served {
             maximum: None,
         };
         prlimit(Some(self.id()), Resource::Fsize, limit).unwrap();
+    }
+
+    /// Lets it open nothing more: the limit is the number that the next descriptor would have, which is
+    /// the lowest that is free.
+    pub(crate) fn allow_no_descriptor_more(&self) {
+        let open = format!("/proc/{}/fd", self.child.id());
+        let names = fs::read_dir(open)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let open: HashSet<u64> = names
+            .map(|name| name.to_str().unwrap().parse().unwrap())
+            .collect();
+        let free = (0..).find(|number| !open.contains(number));
+        self.limit_descriptors(free);
+    }
+
+    /// Makes room again.
+    pub(crate) fn allow_descriptors(&self) {
+        self.limit_descriptors(getrlimit(Resource::Nofile).current);
+    }
+
+    fn limit_descriptors(&self, current: Option<u64>) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current, maximum };
+        prlimit(Some(self.id()), Resource::Nofile, limit).unwrap();
     }
 
     fn id(&self) -> Pid {

@@ -205,6 +205,12 @@ impl Gateway {
         self.listener(ListenerKind::Tls)
     }
 
+    /// Where it listens, in the order of the file.
+    pub(crate) fn listeners(&self) -> Vec<SocketAddr> {
+        let listeners = self.running().listeners.iter();
+        listeners.map(|(address, _)| *address).collect()
+    }
+
     /// The first listener of a kind.
     pub(crate) fn listener(&self, kind: ListenerKind) -> SocketAddr {
         let mut listeners = self.running().listeners.iter();

@@ -5,34 +5,49 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::in_time;
 use crate::harness::raw::Raw;
 use crate::harness::raw::tls;
 
+/// What every client begins with (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Types of frames (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GO_AWAY: u8 = 7;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GO_AWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 /// Flags of frames.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const WITH_PRIORITY: u8 = 32;
+pub(crate) const ACK: u8 = 1;
 
 /// Settings (RFC 9113 §6.5.2).
-const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const ENABLE_PUSH: u16 = 2;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+pub(crate) const MAX_FRAME_SIZE: u16 = 5;
 
 /// Error codes (RFC 9113 §7).
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
+pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
+pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What every server takes without having been asked.
@@ -50,9 +65,9 @@ struct Partial {
     body: Vec<u8>,
 }
 
-/// One frame, as it arrived.
+/// A frame that came.
 #[derive(Debug)]
-pub(crate) struct Arrived {
+pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream: u32,
@@ -94,12 +109,8 @@ impl Http2 {
 
     /// With settings of one's own.
     pub(crate) async fn connect_with(gateway: &Gateway, settings: &[(u16, u32)]) -> Self {
-        let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
-        let mut http2 = Self {
-            raw: Raw::new(stream),
-            answers: HashMap::new(),
-        };
-        http2.raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut http2 = Self::connect_silently(gateway).await;
+        http2.raw.send(PREFACE).await;
         // Without a table there is no state to keep for reading a status.
         let mut payload = Vec::new();
         for (name, value) in settings.iter().chain(&[(HEADER_TABLE_SIZE, 0)]) {
@@ -108,6 +119,15 @@ impl Http2 {
         }
         http2.send(SETTINGS, 0, 0, &payload).await;
         http2
+    }
+
+    /// Connects, and says nothing yet.
+    pub(crate) async fn connect_silently(gateway: &Gateway) -> Self {
+        let stream = tls(gateway.address(), &gateway.authority(), b"h2").await;
+        Self {
+            raw: Raw::new(stream),
+            answers: HashMap::new(),
+        }
     }
 
     /// The bytes of the connection.
@@ -158,14 +178,69 @@ impl Http2 {
         in_time("somebody to have enough of a trickle", trickling).await
     }
 
+    /// Waits until something of the answer on a stream has come, of its body.
+    pub(crate) async fn until_data(&mut self, stream: u32) {
+        let before = self.answered(stream);
+        let more = async {
+            while self.answered(stream) == before {
+                self.read_frame(stream).await;
+            }
+        };
+        in_time("a piece of an answer", more).await;
+    }
+
+    fn answered(&self, stream: u32) -> usize {
+        let answer = self.answers.get(&stream);
+        answer.map_or(0, |answer| answer.body.len())
+    }
+
+    /// Sends the same bytes so often, reading what comes meanwhile, or until the connection ends.
+    pub(crate) async fn flood(&mut self, bytes: &[u8], times: usize) -> Option<Outcome> {
+        for _ in 0..times {
+            let is_open = self.raw.send(bytes).await;
+            let read = timeout(Duration::ZERO, self.read_outcome(u32::MAX)).await;
+            match read {
+                Ok(outcome) => return Some(outcome),
+                Err(_) if is_open => {}
+                Err(_) => return Some(self.outcome(u32::MAX).await),
+            }
+        }
+        None
+    }
+
     /// Waits for what becomes of a stream, and answers pings meanwhile.
     pub(crate) async fn outcome(&mut self, stream: u32) -> Outcome {
         let outcome = self.read_outcome(stream);
         in_time("what becomes of a stream", outcome).await
     }
 
+    /// Whoever stops waiting loses nothing.
+    async fn read_outcome(&mut self, stream: u32) -> Outcome {
+        loop {
+            if let Some(outcome) = self.read_frame(stream).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Reads the next frame, whatever it is; `None` where the connection ends. Whoever stops waiting loses
+    /// nothing.
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+        let head = self.raw.peek(9).await?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        self.raw.peek(9 + length).await?;
+        let mut frame = self.raw.exactly(9 + length).await;
+        let payload = frame.split_off(9);
+        Some(Frame {
+            kind: frame[3],
+            flags: frame[4],
+            stream: u32::from_be_bytes(frame[5..].try_into().unwrap()),
+            payload,
+        })
+    }
+
     /// Waits for the next frame of a stream, and answers pings meanwhile.
-    pub(crate) async fn frame_of(&mut self, stream: u32) -> Arrived {
+    pub(crate) async fn frame_of(&mut self, stream: u32) -> Frame {
         let waiting = async {
             loop {
                 let frame = self.frame().await.expect("the connection is still open");
@@ -181,46 +256,33 @@ impl Http2 {
         in_time("a frame", waiting).await
     }
 
-    /// The next frame, unless the connection ends before it is whole. Whoever stops waiting loses nothing.
-    async fn frame(&mut self) -> Option<Arrived> {
-        let head = self.raw.peek(9).await?;
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        self.raw.peek(9 + length).await?;
-        let payload = self.raw.exactly(9 + length).await.split_off(9);
-        Some(Arrived {
+    /// Reads one frame: what has become of the stream by it, if anything has.
+    async fn read_frame(&mut self, stream: u32) -> Option<Outcome> {
+        let Some(Frame {
             kind,
             flags,
-            stream,
+            stream: on,
             payload,
-        })
-    }
-
-    /// Whoever stops waiting loses nothing.
-    async fn read_outcome(&mut self, stream: u32) -> Outcome {
-        loop {
-            let Some(frame) = self.frame().await else {
-                return Outcome::Closed(None);
-            };
-            let (kind, flags, on, payload) =
-                (frame.kind, frame.flags, frame.stream, &*frame.payload);
-            let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
-            match kind {
-                PING if flags & ACK == 0 => self.send(PING, ACK, 0, payload).await,
-                GO_AWAY if code(4) != 0 => return Outcome::Closed(Some(code(4))),
-                RESET if on == stream => return Outcome::Reset(code(0)),
-                HEADERS => self.answers.entry(on).or_default().status = status(payload),
-                DATA => self.answers.entry(on).or_default().body.extend(payload),
-                _ => {}
-            }
-            if on == stream && matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-                let Partial { status, body } = self.answers.remove(&on).unwrap();
-                let problem = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-                let code = problem["code"].as_str().unwrap_or_default();
-                return Outcome::answered(status, code);
-            }
+        }) = self.frame().await
+        else {
+            return Some(Outcome::Closed(None));
+        };
+        let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+        match kind {
+            PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload).await,
+            GO_AWAY if code(4) != 0 => return Some(Outcome::Closed(Some(code(4)))),
+            RESET if on == stream => return Some(Outcome::Reset(code(0))),
+            HEADERS => self.answers.entry(on).or_default().status = status(&payload),
+            DATA => self.answers.entry(on).or_default().body.extend(payload),
+            _ => {}
         }
+        let is_last = matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0;
+        (on == stream && is_last).then(|| {
+            let Partial { status, body } = self.answers.remove(&on).unwrap();
+            let problem = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+            let code = problem["code"].as_str().unwrap_or_default();
+            Outcome::answered(status, code)
+        })
     }
 }
 

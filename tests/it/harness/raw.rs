@@ -17,6 +17,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
@@ -41,6 +42,13 @@ pub(crate) struct Message {
     pub(crate) start_line: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+}
+
+/// A connection from another address: all of 127.0.0.0/8 is this machine on Linux.
+pub(crate) async fn connect_from(gateway: SocketAddr, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(gateway).await.unwrap()
 }
 
 /// A TLS connection that agreed on `protocol`.

@@ -73,6 +73,12 @@ fn numbers_end_where_they_are_said_to_end() {
         ("connections", "headers", ["16", "1000"], ["15", "1001"]),
         ("connections", "streams", ["1", "200"], ["0", "201"]),
         (
+            "connections",
+            "control_frames",
+            ["100", "1_000_000"],
+            ["99", "1_000_001"],
+        ),
+        (
             "accounts",
             "password.min_length",
             ["8", "128"],

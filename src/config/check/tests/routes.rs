@@ -3,6 +3,7 @@
 use crate::config::Auth;
 use crate::config::HostPattern;
 use crate::config::LimitBy;
+use crate::config::Route;
 use crate::config::Target;
 
 use super::BASE;
@@ -59,9 +60,10 @@ path_allow = ["semicolon"]
     assert_eq!(notes.methods.as_deref().map(<[_]>::len), Some(3));
     assert_eq!(notes.body_bytes_max, 1 << 20);
     assert_eq!((notes.auth, public.auth), (Auth::Required, Auth::None));
-    assert_eq!(notes.stripped, notes.paths);
-    assert_eq!(public.stripped, notes.paths);
-    assert_eq!(aaa.stripped, []);
+    let from = |route: &Route| route.rewrite.as_ref().map(|rewrite| rewrite.from.clone());
+    assert_eq!(from(notes).as_ref(), Some(&notes.paths));
+    assert_eq!(from(public).as_ref(), Some(&notes.paths));
+    assert_eq!(from(aaa), None);
     assert_eq!(notes.limits.len(), 1);
     assert_eq!(notes.limits[0].by, LimitBy::Route);
     assert!(public.limits.is_empty());
