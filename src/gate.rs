@@ -375,6 +375,8 @@ impl Gate {
         } else {
             "allow"
         };
+        // Once, for what is added here and to every answer.
+        response.headers_mut().reserve(4);
         if let (Some(route), false) = (&trail.route, trail.preflight) {
             let policies = match trail.identity {
                 Some(_) => &route.policies().known,

@@ -51,6 +51,7 @@ use crate::upstream::balance::Tried;
 use crate::upstream::budget::Budget;
 use crate::upstream::connection::Connection;
 use crate::upstream::connection::Exchanged;
+use crate::upstream::connection::Risk;
 use crate::upstream::connection::Wanted;
 pub use crate::upstream::shares::Share;
 use crate::upstream::shares::Shares;
@@ -186,7 +187,7 @@ impl Upstream {
     /// Where there is no response, or one that switches to a protocol nobody asked for (SECURITY 54).
     pub async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         party: Party,
     ) -> Result<Response<ResponseBody<GoBack>>, UpstreamError> {
         let Party { holder, hashed } = party;
@@ -218,7 +219,7 @@ impl Upstream {
                 }
             };
             let spare = (sent_again < SENT_AGAIN_MAX)
-                .then(|| self.spare(&request))
+                .then(|| self.spare(&request, connection.risk()))
                 .flatten();
             let patience = self.config().response_timeout;
             match connection.exchange(request, patience).await {
@@ -239,22 +240,28 @@ impl Upstream {
                     let another = self.choose(hashed.as_ref(), tried);
                     target = another.ok_or(UpstreamError::Invalid)?;
                     self.inner.standing.metrics().tried_another();
-                    request = *unsent;
+                    request = unsent;
                     idle = target.take_idle();
                 }
                 // It was closed while nobody used it: that says nothing of the target.
                 Exchanged::Unsent(unsent) => {
-                    request = *unsent;
+                    request = unsent;
+                    idle = target.take_idle();
+                }
+                Exchanged::Refused => {
+                    request = spare.ok_or(UpstreamError::Invalid)?;
+                    sent_again += 1;
                     idle = target.take_idle();
                 }
                 Exchanged::Unanswered => {
                     if is_new {
                         target.failed();
                     }
+                    let spare = spare.filter(|spare| self.may_come_twice(spare));
                     let spare = spare.ok_or(UpstreamError::Invalid)?;
                     tried = tried.with(target.index());
                     let another = self.choose(hashed.as_ref(), tried);
-                    // The only target gets it again where the connection was an old one, and perhaps
+                    // The only target gets it again where the connection had been idle, and was perhaps
                     // just being closed; and over a new one, because the others may be just as old.
                     if another.is_none() && is_new || !self.may_send_again() {
                         return Err(UpstreamError::Invalid);
@@ -281,7 +288,7 @@ impl Upstream {
     /// Where there is no response.
     pub async fn switch(
         &self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         party: Party,
     ) -> Result<Answer, UpstreamError> {
         let Party { holder, hashed } = party;
@@ -300,7 +307,7 @@ impl Upstream {
         let patience = self.config().response_timeout;
         let response = match connection.exchange(request, patience).await {
             Exchanged::Answered(response) => response,
-            Exchanged::Unsent(_) | Exchanged::Unanswered => {
+            Exchanged::Unsent(_) | Exchanged::Refused | Exchanged::Unanswered => {
                 target.failed();
                 return Err(UpstreamError::Invalid);
             }
@@ -367,18 +374,32 @@ impl Upstream {
         }
     }
 
-    /// A copy of a request that may be sent again, should the first one meet with silence: an idempotent
-    /// one (RFC 9110 §9.2.2) without a body.
-    fn spare(&self, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-        let is_alone = request.body().is_end_stream();
-        if !is_alone || !request.method().is_idempotent() || !self.inner.budget.is_open() {
+    /// A copy of a request without a body, for the case that it is lost. It costs as much as anything else on
+    /// the way of a request: one that the only target would not get a second time anyway is not copied, nor
+    /// where a server that closes idle connections would have to do so within a moment.
+    fn spare(
+        &self,
+        request: &Request<RequestBody>,
+        risk: Risk,
+    ) -> Option<Box<Request<RequestBody>>> {
+        let is_worth_it = match risk {
+            Risk::Refusal => true,
+            Risk::Stale => self.may_come_twice(request),
+            Risk::AppEnds => self.inner.targets.len() > 1 && self.may_come_twice(request),
+        };
+        if !is_worth_it || !request.body().is_end_stream() {
             return None;
         }
         let mut spare = Request::new(RequestBody::empty());
-        *spare.method_mut() = request.method().clone();
-        *spare.uri_mut() = request.uri().clone();
-        *spare.headers_mut() = request.headers().clone();
-        Some(spare)
+        spare.method_mut().clone_from(request.method());
+        spare.uri_mut().clone_from(request.uri());
+        spare.headers_mut().clone_from(request.headers());
+        Some(Box::new(spare))
+    }
+
+    /// Whether a request may be sent again that met with silence: an idempotent one (RFC 9110 §9.2.2).
+    fn may_come_twice(&self, request: &Request<RequestBody>) -> bool {
+        request.method().is_idempotent() && self.inner.budget.is_open()
     }
 
     /// Whether the budget allows to send something again.

@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -221,10 +220,11 @@ impl<F: Future + 'static> Executor<F> for Streams {
         // hyper calls the service, which begins the request, and brings its stream here right after.
         let outflow = self.activity.newest.take().unwrap_or_default();
         let mut patience = Patience::new(self.max);
+        // On the heap: a task moves what it is made of several times before it first runs.
+        let mut stream = Box::pin(stream);
         let witness = Witness(Arc::clone(&self.metrics));
         drop(tokio::task::spawn_local(async move {
             let _witness = witness;
-            let mut stream = pin!(stream);
             poll_fn(|context| {
                 if stream.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());

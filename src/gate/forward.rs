@@ -43,7 +43,7 @@ impl Gate {
         &self,
         permit: &Permit,
         party: Party,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
         let upstream = match permit.target() {
@@ -70,7 +70,7 @@ impl Gate {
         &self,
         permit: &Permit,
         party: Party,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         websocket: WebSocket,
         trail: &mut Trail,
     ) -> Result<Response<AnswerBody>, Rejection> {
@@ -111,7 +111,7 @@ impl Gate {
         &self,
         permit: &Permit,
         mut inbound: Box<Inbound>,
-    ) -> Result<Request<RequestBody>, Rejection> {
+    ) -> Result<Box<Request<RequestBody>>, Rejection> {
         let bytes_max = permit.route().config().body_bytes_max;
         let mut headers = inbound.take_headers();
         if inbound.version() == Version::HTTP_2 {
@@ -125,7 +125,8 @@ impl Gate {
         if let Caller::Known(identity) = permit.caller() {
             body = body.until(|| Lease::new(&self.streams, identity).into_cut());
         }
-        let mut request = Request::new(body);
+        // It is large and moves from hand to hand, hence the box.
+        let mut request = Box::new(Request::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(target);
         *request.headers_mut() = headers;
@@ -230,7 +231,7 @@ const ECHO_BODY_BYTES_MAX: usize = 64 * 1024;
 /// is for an app, not for its callers.
 async fn echo(
     permit: &Permit,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Response<AnswerBody>, Rejection> {
     let (parts, body) = request.into_parts();
     let body = collect(body).await?;

@@ -8,8 +8,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::header;
@@ -55,6 +53,8 @@ pub(super) struct Http1 {
     sender: SendRequest<RequestBody>,
     address: SocketAddr,
     heard: Heard,
+    /// How long nobody had used it when it was last taken up.
+    pub(super) idled_for: Duration,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -82,6 +82,8 @@ pub(super) enum Exchanged {
     Answered(Response<Incoming>),
     /// Not a byte of it was sent.
     Unsent(Box<Request<RequestBody>>),
+    /// The app says that it did nothing with it (RFC 9113 §8.7), and it is gone.
+    Refused,
     /// The connection ended before there was a byte of an answer. What became of the request, nobody knows.
     Unanswered,
     /// There is no answer, or none that is HTTP, and it is the app's own fault.
@@ -126,7 +128,7 @@ impl Connection {
     /// Sends one request and waits for the response's header, for no longer than `patience`.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         patience: Duration,
     ) -> Exchanged {
         match self {
@@ -144,6 +146,15 @@ impl Connection {
         }
     }
 
+    /// What may become of a request on it without having been answered.
+    pub(super) fn risk(&self) -> Risk {
+        match self {
+            Self::Http1(connection) if connection.idled_for < MOMENT => Risk::AppEnds,
+            Self::Http1(_) => Risk::Stale,
+            Self::Http2(_) => Risk::Refusal,
+        }
+    }
+
     /// Waits until it can take another request: whether it ever can.
     pub(super) async fn ready(&mut self) -> bool {
         match self {
@@ -152,6 +163,20 @@ impl Connection {
         }
     }
 }
+
+/// What may become of a request on a connection without having been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Risk {
+    /// The app ends in the midst of it, as it may at any time.
+    AppEnds,
+    /// It may be just being closed, because it was idle.
+    Stale,
+    /// The app may refuse it unread.
+    Refusal,
+}
+
+/// Whoever closes idle connections waits for longer than this.
+const MOMENT: Duration = Duration::from_millis(5);
 
 impl Way<'_> {
     async fn connect(&self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -198,15 +223,20 @@ impl Http1 {
             sender,
             address,
             heard,
+            idled_for: Duration::ZERO,
             _task: AbortOnDropHandle::new(task),
         })
     }
 
-    async fn exchange(&mut self, request: Request<RequestBody>, patience: Duration) -> Exchanged {
+    async fn exchange(
+        &mut self,
+        request: Box<Request<RequestBody>>,
+        patience: Duration,
+    ) -> Exchanged {
         let progress = request.body().progress();
         let is_all_sent = request.body().is_end_stream();
         self.heard.asked();
-        let answer = pin!(self.sender.try_send_request(request));
+        let answer = pin!(self.sender.try_send_request(*request));
         let Some(answer) = in_time(answer, &progress, patience).await else {
             return if is_all_sent {
                 Exchanged::Failed(UpstreamError::Timeout)
@@ -270,17 +300,20 @@ pub(super) async fn in_time<T>(
 /// the last of several codings and forgets a length beside it, and a client might not. And it is no
 /// larger than what is held for it.
 pub(super) fn is_framed_well(headers: &HeaderMap) -> bool {
-    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let framed = match (codings.next(), lengths.next()) {
-        (None, None) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (None, Some(length)) => length.as_bytes().iter().all(u8::is_ascii_digit),
-        (Some(_), Some(_)) => false,
-    };
-    framed
-        && codings.next().is_none()
-        && lengths.next().is_none()
-        && headers.iter().map(bytes).sum::<usize>() <= RESPONSE_HEADER_BYTES_MAX
+    let (mut codings, mut lengths, mut bytes) = (0, 0, 0);
+    for (name, value) in headers {
+        bytes += name.as_str().len() + value.len();
+        if name == header::TRANSFER_ENCODING {
+            codings += 1;
+            if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return false;
+            }
+        } else if name == header::CONTENT_LENGTH {
+            lengths += 1;
+            if !value.as_bytes().iter().all(u8::is_ascii_digit) {
+                return false;
+            }
+        }
+    }
+    codings + lengths <= 1 && bytes <= RESPONSE_HEADER_BYTES_MAX
 }

@@ -230,20 +230,21 @@ impl Stream {
     /// Sends one request and waits for the response's header. Whoever stops waiting resets the stream.
     pub(super) async fn exchange(
         &mut self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         patience: Duration,
     ) -> Exchanged {
         let progress = request.body().progress();
-        let copy = copy_of(&request);
+        let is_all_sent = request.body().is_end_stream();
         if say_whole_target(&mut request, &self.session.scheme).is_none() {
             return Exchanged::BrokenOff(UpstreamError::Invalid);
         }
         let mut sender = self.session.sender.clone();
-        let answer = pin!(sender.try_send_request(request));
+        let answer = pin!(sender.try_send_request(*request));
         let Some(answer) = in_time(answer, &progress, patience).await else {
-            return match copy {
-                Some(_) => Exchanged::Failed(UpstreamError::Timeout),
-                None => Exchanged::BrokenOff(UpstreamError::Timeout),
+            return if is_all_sent {
+                Exchanged::Failed(UpstreamError::Timeout)
+            } else {
+                Exchanged::BrokenOff(UpstreamError::Timeout)
             };
         };
         let mut failed = match answer {
@@ -261,9 +262,7 @@ impl Stream {
         let cause = h2_cause(failed.error());
         if cause.is_some_and(is_refusal) {
             self.session.is_retired.set(true);
-            if let Some(unsent) = copy {
-                return Exchanged::Unsent(Box::new(unsent));
-            }
+            return Exchanged::Refused;
         }
         if progress.error().is_some() {
             Exchanged::BrokenOff(UpstreamError::Invalid)
@@ -291,19 +290,6 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisCore {
     fn execute(&self, future: F) {
         drop(tokio::task::spawn_local(future));
     }
-}
-
-/// A request without a body again, for the case that its target refuses it: hyper gives back only what it
-/// has not looked at.
-fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    Some(copy)
 }
 
 /// What HTTP/2 itself says of a failure; nothing where the connection was lost.

@@ -73,8 +73,13 @@ impl Target {
             return Some(Connection::Http2(stream));
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop_back() {
-            if connection.is_ready() && since.elapsed() < self.keep_alive() {
+        while let Some(Idle {
+            mut connection,
+            since,
+        }) = idle.pop_back()
+        {
+            connection.idled_for = since.elapsed();
+            if connection.is_ready() && connection.idled_for < self.keep_alive() {
                 return Some(Connection::Http1(connection));
             }
         }
