@@ -58,3 +58,4 @@ mod upstreams_lie;
 mod upstreams_nginx;
 mod websockets;
 mod websockets_http2;
+mod websockets_python;
