@@ -9,6 +9,7 @@ pub(crate) mod forge;
 pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod http2_upstream;
+pub(crate) mod nginx;
 pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod upstream;

@@ -56,6 +56,7 @@ mod transport;
 mod upstreams;
 mod upstreams_lie;
 mod upstreams_nginx;
+mod upstreams_nginx_tls;
 mod websockets;
 mod websockets_http2;
 mod websockets_python;
