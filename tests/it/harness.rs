@@ -5,6 +5,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod caller;
+pub(crate) mod curl;
 pub(crate) mod forge;
 pub(crate) mod gateway;
 pub(crate) mod http2;

@@ -23,6 +23,7 @@ mod cli;
 mod client_certificates;
 mod configuration;
 mod cors;
+mod curl;
 mod descriptors;
 mod durability;
 mod faults;
