@@ -26,6 +26,7 @@ mod cors;
 mod curl;
 mod descriptors;
 mod durability;
+mod events;
 mod faults;
 mod first_minute;
 mod flask;

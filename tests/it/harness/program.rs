@@ -70,6 +70,16 @@ impl Program {
         })
         .await
     }
+
+    /// Says that no more comes, and waits for its end: whether it ended well.
+    pub(crate) async fn ended(&mut self) -> bool {
+        drop(self.child.stdin.take());
+        eventually("the end of a program", async || {
+            self.child.try_wait().unwrap()
+        })
+        .await
+        .success()
+    }
 }
 
 impl Drop for Program {
