@@ -36,7 +36,7 @@ pub(super) struct Target {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Http1,
+    connection: Box<Http1>,
     since: Instant,
 }
 
