@@ -196,12 +196,14 @@ pub fn fold(name: &str) -> String {
 /// Whether a folded name belongs to HTTP itself or is set by the gateway about the connection.
 pub(super) fn is_reserved(folded: &str) -> bool {
     const FAMILIES: [&str; 4] = ["proxy-", "sec-", "access-control-", "content-"];
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 33] = [
         "accept",
         "accept-encoding",
         "accept-language",
         "authorization",
         "cache-control",
+        "client-cert",
+        "client-cert-chain",
         "connection",
         "cookie",
         "date",

@@ -216,15 +216,21 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
 fn odd_listeners(config: &Config, report: &Report<'_>) {
     for listener in &config.listeners {
         let strangers = !listener.address.ip().is_loopback();
-        if listener.kind == ListenerKind::Plain
-            && strangers
-            && config.gateway.trusted_proxies.is_empty()
-        {
-            report.warning_at(listener.position, format!(
-                "{} speaks plain HTTP to loopback and `trusted_proxies` only, and there are none; \
-                 name the balancer there",
-                listener.address,
-            ));
+        let is_for_balancers = listener.kind == ListenerKind::Plain || listener.proxy_protocol;
+        if is_for_balancers && strangers && config.gateway.trusted_proxies.is_empty() {
+            let speaks = if listener.proxy_protocol {
+                "takes PROXY headers"
+            } else {
+                "speaks plain HTTP"
+            };
+            report.warning_at(
+                listener.position,
+                format!(
+                    "{} {speaks} with loopback and `trusted_proxies` only, and there are none; name \
+                     the balancer there",
+                    listener.address,
+                ),
+            );
         }
     }
 }
