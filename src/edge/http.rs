@@ -217,7 +217,7 @@ async fn http1_connection(
     note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
-        Box::pin(tunnel.run(&config.draining)).await;
+        Box::pin(tunnel.run(&config.draining, || {})).await;
     }
 }
 
