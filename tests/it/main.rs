@@ -36,6 +36,7 @@ mod layers;
 mod limits;
 mod listeners;
 mod logs;
+mod memory;
 mod names;
 mod operate;
 mod outages;
