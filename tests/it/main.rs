@@ -41,6 +41,7 @@ mod names;
 mod operate;
 mod outages;
 mod overload;
+mod pressure;
 mod proxy_protocol;
 mod route_keys;
 mod routing;
