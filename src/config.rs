@@ -41,8 +41,10 @@ pub use route::Rewrite;
 pub use route::Route;
 pub use route::RouteLimit;
 pub use route::Target;
+pub use values::METHOD_OVERRIDES;
 pub use values::Rate;
 pub use values::fold;
+pub use values::folds_alike;
 #[cfg(any(test, fuzzing))]
 pub(crate) use values::rate;
 

@@ -109,8 +109,13 @@ pub struct HeaderChanges {
 }
 
 impl HeaderChanges {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
     /// Every name that is set or removed.
-    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> + Clone {
         self.set.iter().map(|(name, _)| name).chain(&self.remove)
     }
 }

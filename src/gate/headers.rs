@@ -16,6 +16,8 @@ use crate::authenticate::Identity;
 use crate::clock::Clock;
 use crate::config::Assertion;
 use crate::config::HeaderChanges;
+use crate::config::METHOD_OVERRIDES;
+use crate::config::folds_alike;
 use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
@@ -68,9 +70,7 @@ impl Headers {
         let route = permit.route().config();
         if route.methods.is_some() {
             // The method that was authorised is the one the app is to hear.
-            METHOD_OVERRIDES.iter().for_each(|name| {
-                headers.remove(name);
-            });
+            remove_alike(headers, &METHOD_OVERRIDES.iter());
         }
         for (name, value) in inbound.unusual_headers() {
             if route.allow_headers.contains(name) {
@@ -81,7 +81,11 @@ impl Headers {
         {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
-        change(headers, &route.request_headers);
+        if !route.request_headers.is_empty() {
+            // What the client sent under another spelling of them, apps could take for them.
+            remove_alike(headers, &route.request_headers.names());
+            change(headers, &route.request_headers);
+        }
         // Whatever came under this name was stripped (RFC 9440 §4).
         if let (true, Some(certificate)) = (route.forward_client_certificate, inbound.certificate())
             && let Some(value) = certificate.header()
@@ -190,6 +194,21 @@ pub(super) fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
     }
 }
 
+/// Removes whatever an app could take for one of these (SECURITY 13).
+fn remove_alike<'a>(
+    headers: &mut HeaderMap,
+    names: &(impl Iterator<Item = &'a HeaderName> + Clone),
+) {
+    let is_alike = |header: &&HeaderName| {
+        let mut names = names.clone();
+        names.any(|name| folds_alike(header.as_str(), name.as_str()))
+    };
+    let alike: Vec<_> = headers.keys().filter(is_alike).cloned().collect();
+    for name in alike {
+        headers.remove(name);
+    }
+}
+
 /// Where the request came from (CONTRACT §5). From a trusted proxy `-Proto`, `-Host` and `-Port`
 /// are continued; from anybody else they never got this far.
 fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>) {
@@ -228,13 +247,6 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
 
 /// How many headers are added at most, but for `allow_headers`: those of `provenance` and of identity.
 const ADDED: usize = 18;
-
-/// By which frameworks let a POST be another method.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -202,7 +202,8 @@ fn sources() -> Vec<Source> {
             let only_tests = ["lib.rs", "main.rs"].contains(&&*name)
                 || name.ends_with("/tests.rs")
                 || name.contains("/tests/")
-                || name.ends_with("/contract.rs");
+                || name.ends_with("/contract.rs")
+                || name.contains("/contract/");
             let text = text
                 .split("#[cfg(test)]")
                 .next()

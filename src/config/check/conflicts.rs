@@ -204,6 +204,18 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
                  header of its `request_headers`"
             ));
         }
+        let is_method = |header: &&HeaderName| {
+            let mut names = values::METHOD_OVERRIDES.iter();
+            names.any(|other| values::folds_alike(header.as_str(), other.as_str()))
+        };
+        let set = route.request_headers.set.iter().map(|(header, _)| header);
+        let passed = set.chain(&route.allow_headers).filter(is_method);
+        for header in passed.filter(|_| route.methods.is_some()) {
+            problem(format!(
+                "route `{name}` lists `methods`, and gives its app {header}, by which frameworks take a \
+                 request for another method than the one that was admitted"
+            ));
+        }
         if route.forward_authorization && changed.contains("authorization") {
             problem(format!(
                 "route `{name}` names authorization in `request_headers` and leaves it to the caller by \
