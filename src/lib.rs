@@ -36,6 +36,7 @@ pub mod config;
 pub mod disk;
 pub mod domain;
 pub mod problem;
+pub mod recent;
 pub mod telemetry;
 
 // Wiring.

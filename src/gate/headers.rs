@@ -9,17 +9,18 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header;
-use quick_cache::unsync::Cache;
 
 use crate::authenticate::Caller;
 use crate::authenticate::Identity;
 use crate::clock::Clock;
+use crate::clock::unix_seconds;
 use crate::config::Assertion;
 use crate::config::HeaderChanges;
 use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
+use crate::recent::Recent;
 use crate::token::issue;
 use crate::token::issue::AssertionClaims;
 
@@ -33,7 +34,7 @@ pub struct Headers {
     mode: Assertion,
     keys: SharedKeys,
     clock: Clock,
-    assertions: RefCell<Cache<(usize, usize), Signed>>,
+    assertions: RefCell<Recent<(usize, usize), Signed>>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,17 +47,20 @@ struct Signed {
 }
 
 impl Headers {
-    /// How many assertions one core keeps.
-    const ASSERTIONS_MAX: usize = 16_384;
-
-    /// Starts without assertions.
-    pub fn new(issuer: Arc<str>, mode: Assertion, keys: SharedKeys, clock: Clock) -> Self {
+    /// Keeps at most `assertions_max` assertions, at some 0.9 KiB each.
+    pub fn new(
+        issuer: Arc<str>,
+        mode: Assertion,
+        keys: SharedKeys,
+        clock: Clock,
+        assertions_max: usize,
+    ) -> Self {
         Self {
             issuer,
             mode,
             keys,
             clock,
-            assertions: RefCell::new(Cache::new(Self::ASSERTIONS_MAX)),
+            assertions: RefCell::new(Recent::new(assertions_max)),
         }
     }
 
@@ -157,7 +161,9 @@ impl Headers {
                     at: now,
                     generation,
                 };
-                self.assertions.borrow_mut().insert(place, signed);
+                let until = unix_seconds(now + ASSERTION_REUSED_FOR);
+                let mut assertions = self.assertions.borrow_mut();
+                assertions.insert(place, signed, until, unix_seconds(now));
                 Some(value)
             }
         }

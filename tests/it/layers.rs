@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 15] = [
     &["revocations", "token"],
     &["keys"],
     &["store"],
-    &["limiter", "password", "vault", "body", "disk"],
+    &["limiter", "password", "recent", "vault", "body", "disk"],
     &["config"],
     &["domain"],
 ];
