@@ -34,7 +34,7 @@ pub struct Headers {
     mode: Assertion,
     keys: SharedKeys,
     clock: Clock,
-    assertions: RefCell<Recent<(usize, usize), Signed>>,
+    assertions: RefCell<Recent<u128, Signed>>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ impl Headers {
                 self.sign(identity, permit, Some((inbound.method(), &url)), now)
             }
             Assertion::Session => {
-                let place = (identity.address(), permit.route().index());
+                let place = place(identity, permit);
                 let now = self.clock.now();
                 let generation = self.keys.load().generation();
                 if let Some(signed) = self.assertions.borrow().get(&place)
@@ -184,6 +184,12 @@ impl Headers {
         let token = issue::assertion(&self.keys.load(), &self.issuer, &claims, now);
         HeaderValue::try_from(token).ok()
     }
+}
+
+/// Of an identity and a route: one number, because the hasher takes its time over every piece.
+fn place(identity: &Identity, permit: &Permit) -> u128 {
+    let [identity, route] = [identity.address(), permit.route().index()].map(|half| half as u128);
+    identity << 64 | route
 }
 
 /// What a route sets and removes. Nothing of it is the gateway's own: the file may not name that.
