@@ -316,6 +316,8 @@ pub struct Tokens {
     pub refresh_ttl: Duration,
     /// `refresh_grace`: 10 s.
     pub refresh_grace: Duration,
+    /// `cache_max`: verified tokens, and signed assertions, that each thread remembers. 131,072.
+    pub cache_max: usize,
 }
 
 /// The signature algorithms of our own keys (RFC 7518 §3.1, RFC 8037 §3.1).

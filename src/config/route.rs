@@ -50,8 +50,8 @@ pub struct Route {
     pub limits: Vec<RouteLimit>,
     /// `cors`
     pub cors: Option<Cors>,
-    /// The names of this route's identity headers.
-    pub identity: IdentityHeaders,
+    /// The names of this route's identity headers. Most routes share them.
+    pub identity: Arc<IdentityHeaders>,
     /// `rewrite`, and `strip_prefix`, which is a rewrite to `/`.
     pub rewrite: Option<Rewrite>,
     /// `host_header = "upstream"`: `Host` is the upstream's own name, not the one the client asked for.

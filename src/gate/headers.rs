@@ -9,11 +9,11 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header;
-use quick_cache::unsync::Cache;
 
 use crate::authenticate::Caller;
 use crate::authenticate::Identity;
 use crate::clock::Clock;
+use crate::clock::unix_seconds;
 use crate::config::Assertion;
 use crate::config::HeaderChanges;
 use crate::config::METHOD_OVERRIDES;
@@ -22,6 +22,7 @@ use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
+use crate::recent::Recent;
 use crate::token::issue;
 use crate::token::issue::AssertionClaims;
 
@@ -35,7 +36,7 @@ pub struct Headers {
     mode: Assertion,
     keys: SharedKeys,
     clock: Clock,
-    assertions: RefCell<Cache<(usize, usize), Signed>>,
+    assertions: RefCell<Recent<u128, Signed>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,17 +49,20 @@ struct Signed {
 }
 
 impl Headers {
-    /// How many assertions one core keeps.
-    const ASSERTIONS_MAX: usize = 16_384;
-
-    /// Starts without assertions.
-    pub fn new(issuer: Arc<str>, mode: Assertion, keys: SharedKeys, clock: Clock) -> Self {
+    /// Keeps at most `assertions_max` assertions, at some 0.9 KiB each.
+    pub fn new(
+        issuer: Arc<str>,
+        mode: Assertion,
+        keys: SharedKeys,
+        clock: Clock,
+        assertions_max: usize,
+    ) -> Self {
         Self {
             issuer,
             mode,
             keys,
             clock,
-            assertions: RefCell::new(Cache::new(Self::ASSERTIONS_MAX)),
+            assertions: RefCell::new(Recent::new(assertions_max)),
         }
     }
 
@@ -144,7 +148,7 @@ impl Headers {
                 self.sign(identity, permit, Some((inbound.method(), &url)), now)
             }
             Assertion::Session => {
-                let place = (identity.address(), permit.route().index());
+                let place = place(identity, permit);
                 let now = self.clock.now();
                 let generation = self.keys.load().generation();
                 if let Some(signed) = self.assertions.borrow().get(&place)
@@ -161,7 +165,9 @@ impl Headers {
                     at: now,
                     generation,
                 };
-                self.assertions.borrow_mut().insert(place, signed);
+                let until = unix_seconds(now + ASSERTION_REUSED_FOR);
+                let mut assertions = self.assertions.borrow_mut();
+                assertions.insert(place, signed, until, unix_seconds(now));
                 Some(value)
             }
         }
@@ -182,6 +188,12 @@ impl Headers {
         let token = issue::assertion(&self.keys.load(), &self.issuer, &claims, now);
         HeaderValue::try_from(token).ok()
     }
+}
+
+/// Of an identity and a route: one number, because the hasher takes its time over every piece.
+fn place(identity: &Identity, permit: &Permit) -> u128 {
+    let [identity, route] = [identity.address(), permit.route().index()].map(|half| half as u128);
+    identity << 64 | route
 }
 
 /// What a route sets and removes. Nothing of it is the gateway's own: the file may not name that.

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 15] = [
     &[
         "limiter",
         "password",
+        "recent",
         "vault",
         "body",
         "disk",
