@@ -12,13 +12,13 @@ use std::time::SystemTime;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
-use quick_cache::unsync::Cache;
 
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
 use crate::domain::Subject;
 use crate::keys::SharedKeys;
 use crate::problem::Problem;
+use crate::recent::Recent;
 use crate::revocations::Revocations;
 use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
@@ -45,8 +45,6 @@ pub struct Identity {
 #[derive(Debug)]
 struct Facts {
     claims: Claims,
-    subject: String,
-    session: String,
     told: Told,
     generation: u64,
 }
@@ -59,12 +57,12 @@ impl Identity {
 
     /// The `sub`, as text.
     pub fn subject(&self) -> &str {
-        &self.facts.subject
+        text(&self.facts.told.user_id)
     }
 
     /// The `sid`, as text.
     pub fn session(&self) -> &str {
-        &self.facts.session
+        text(&self.facts.told.session)
     }
 
     /// The values of its headers.
@@ -91,8 +89,6 @@ impl Identity {
     fn new(claims: Claims, generation: u64) -> Self {
         Self {
             facts: Arc::new(Facts {
-                subject: claims.subject.to_string(),
-                session: claims.session.to_string(),
                 told: Told::new(&claims),
                 claims,
                 generation,
@@ -252,19 +248,30 @@ impl Judge {
 #[derive(Debug)]
 pub struct Authenticator {
     judge: Judge,
-    verified: RefCell<Cache<Box<[u8]>, Identity>>,
+    verified: RefCell<Recent<Tail, Verified>>,
+}
+
+#[derive(Debug)]
+struct Verified {
+    token: Box<[u8]>,
+    identity: Identity,
+}
+
+/// The end of a token, by which it is found: twelve bytes of a signature that was good. Nobody but the
+/// gateway makes those, so nobody can make many that fall together. A number, because the hasher takes
+/// its time over every piece.
+type Tail = u128;
+
+fn tail(token: &[u8]) -> Option<Tail> {
+    token.last_chunk().copied().map(Tail::from_ne_bytes)
 }
 
 impl Authenticator {
-    /// How many verified tokens one core remembers; with a token of 700 bytes and its claims about
-    /// 50 MB when full.
-    const VERIFIED_MAX: usize = 32_768;
-
-    /// Starts with an empty memory.
-    pub fn new(judge: Judge) -> Self {
+    /// Remembers at most `verified_max` tokens, at some 1.7 KiB each.
+    pub fn new(judge: Judge, verified_max: usize) -> Self {
         Self {
             judge,
-            verified: RefCell::new(Cache::new(Self::VERIFIED_MAX)),
+            verified: RefCell::new(Recent::new(verified_max)),
         }
     }
 
@@ -284,9 +291,15 @@ impl Authenticator {
             return Ok(identity);
         }
         let identity = self.judge.judge(token(sent)?, now)?;
-        self.verified
-            .borrow_mut()
-            .insert(sent.into(), identity.clone());
+        if let Some(tail) = tail(sent) {
+            let verified = Verified {
+                token: sent.into(),
+                identity: identity.clone(),
+            };
+            let until = until(&identity);
+            let mut memory = self.verified.borrow_mut();
+            memory.insert(tail, verified, until, unix_seconds(now));
+        }
         Ok(identity)
     }
 
@@ -306,15 +319,28 @@ impl Authenticator {
         }
     }
 
-    /// An entry says only that these very bytes verify until `exp` under these keys.
+    /// An entry says only that these very bytes verify until `exp` under these keys: found by their end,
+    /// and compared whole.
     fn remembered(&self, sent: &[u8], now: SystemTime) -> Option<Identity> {
         let verified = self.verified.borrow();
-        let identity = verified.get(sent)?;
-        let leeway = Verifier::LEEWAY.as_secs();
-        let current = identity.claims().expires_at.saturating_add(leeway) > unix_seconds(now)
+        let Verified { token, identity } = verified.get(&tail(sent)?)?;
+        let holds = **token == *sent
+            && until(identity) > unix_seconds(now)
             && identity.facts.generation == self.judge.keys.load().generation();
-        current.then(|| identity.clone())
+        holds.then(|| identity.clone())
     }
+}
+
+/// The first second in which the token is refused.
+fn until(identity: &Identity) -> u64 {
+    let leeway = Verifier::LEEWAY.as_secs();
+    identity.claims().expires_at.saturating_add(leeway)
+}
+
+/// Of a value that was made of text.
+fn text(value: &Option<HeaderValue>) -> &str {
+    let bytes = value.as_ref().map(HeaderValue::as_bytes);
+    std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What stands behind `Bearer` (RFC 6750 §2.1), without the blanks around it.
@@ -341,7 +367,174 @@ const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+    use uuid::Uuid;
+
+    use crate::config::Algorithm;
+    use crate::domain::ClientId;
+    use crate::domain::Scopes;
+    use crate::domain::Session;
+    use crate::domain::SessionId;
+    use crate::domain::User;
+    use crate::domain::UserId;
+    use crate::domain::Username;
+    use crate::keys::KeySet;
+    use crate::store::Change;
+    use crate::token::issue::AccessTokens;
+
     use super::*;
+
+    const ISSUER: &str = "https://localhost:8443";
+    const TTL: Duration = Duration::from_secs(60);
+
+    /// An authenticator with room for two tokens, and what it judges by.
+    struct Bench {
+        clock: Clock,
+        keys: SharedKeys,
+        revocations: Arc<Revocations>,
+        authenticator: Authenticator,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let clock = Clock::default();
+            let keys: SharedKeys =
+                Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
+            let revocations = Arc::new(Revocations::default());
+            let judge = Judge::new(
+                Verifier::new(ISSUER),
+                Arc::clone(&keys),
+                Arc::clone(&revocations),
+                clock.clone(),
+            );
+            Self {
+                authenticator: Authenticator::new(judge, 2),
+                clock,
+                keys,
+                revocations,
+            }
+        }
+
+        fn token(&self, session: u128) -> String {
+            let now = self.clock.now();
+            let user = User {
+                id: UserId::new(Uuid::from_u128(1)),
+                username: Username::parse("alice").ok(),
+                email: None,
+                email_verified: false,
+                name: None,
+                roles: Vec::new(),
+                disabled: false,
+                version: 1,
+                created_at: now,
+            };
+            let session = Session {
+                id: SessionId::new(Uuid::from_u128(session)),
+                user: user.id,
+                client: ClientId::first_party(),
+                scopes: Scopes::default(),
+                authenticated_at: now,
+                expires_at: now + TTL,
+                address: Ipv4Addr::LOCALHOST.into(),
+            };
+            let tokens = AccessTokens::new(ISSUER, TTL);
+            tokens.issue(&self.keys.load(), &user, &session, now)
+        }
+
+        fn ask(&self, token: &str) -> Result<Identity, Unauthenticated> {
+            let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+            self.authenticator.identify(Some(&header))
+        }
+    }
+
+    #[track_caller]
+    fn refused(asked: Result<Identity, Unauthenticated>, reason: Reason) {
+        assert_eq!(asked.unwrap_err(), Unauthenticated::Refused(reason));
+    }
+
+    // SECURITY 21
+    #[test]
+    fn a_token_is_remembered_by_all_of_its_bytes() {
+        let bench = Bench::new();
+        let token = bench.token(7);
+        let first = bench.ask(&token).unwrap();
+        assert!(first.same(&bench.ask(&token).unwrap()));
+        for at in 0..token.len() {
+            let other = if token.as_bytes()[at] == b'A' {
+                "B"
+            } else {
+                "A"
+            };
+            let mut changed = token.clone();
+            changed.replace_range(at..=at, other);
+            let asked = bench.ask(&changed);
+            assert!(matches!(asked, Err(Unauthenticated::Refused(_))), "{at}");
+        }
+        for (_, cut) in token
+            .char_indices()
+            .skip(1)
+            .map(|(at, _)| token.split_at(at))
+        {
+            assert!(bench.ask(cut).is_err(), "{cut}");
+        }
+        assert!(bench.ask(&format!("A{token}")).is_err());
+        assert!(first.same(&bench.ask(&token).unwrap()));
+    }
+
+    // SECURITY 21
+    #[test]
+    fn what_is_remembered_ends_with_its_token() {
+        let bench = Bench::new();
+        let token = bench.token(7);
+        bench.ask(&token).unwrap();
+        bench
+            .clock
+            .advance(TTL + Verifier::LEEWAY - Duration::from_secs(2));
+        bench.ask(&token).unwrap();
+        bench.clock.advance(Duration::from_secs(2));
+        refused(bench.ask(&token), Reason::Invalid(Invalid::Expired));
+    }
+
+    #[test]
+    fn what_is_remembered_ends_with_its_session() {
+        let bench = Bench::new();
+        let (token, other) = (bench.token(7), bench.token(8));
+        bench.ask(&token).unwrap();
+        bench.ask(&other).unwrap();
+        let ended = Change::SessionEnded(SessionId::new(Uuid::from_u128(7)));
+        bench.revocations.apply(ended, bench.clock.now());
+        refused(bench.ask(&token), Reason::SessionEnded);
+        bench.ask(&other).unwrap();
+    }
+
+    // SECURITY 20
+    #[test]
+    fn what_is_remembered_ends_with_its_keys() {
+        let bench = Bench::new();
+        let token = bench.token(7);
+        bench.ask(&token).unwrap();
+        bench
+            .keys
+            .store(Arc::new(KeySet::for_test(Algorithm::Es256)));
+        refused(bench.ask(&token), Reason::Invalid(Invalid::UnknownKey));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_verified_again() {
+        let bench = Bench::new();
+        let tokens: Vec<_> = (0..5).map(|session| bench.token(session)).collect();
+        for _ in 0..2 {
+            for (session, token) in (0..).zip(&tokens) {
+                let identity = bench.ask(token).unwrap();
+                assert_eq!(identity.session(), Uuid::from_u128(session).to_string());
+                assert_eq!(identity.subject(), Uuid::from_u128(1).to_string());
+                assert_eq!(identity.told().user.as_ref().unwrap(), "alice");
+            }
+        }
+    }
 
     #[test]
     fn a_credential_is_one_bearer_token() {

@@ -41,8 +41,10 @@ pub use route::Rewrite;
 pub use route::Route;
 pub use route::RouteLimit;
 pub use route::Target;
+pub use values::METHOD_OVERRIDES;
 pub use values::Rate;
 pub use values::fold;
+pub use values::folds_alike;
 #[cfg(any(test, fuzzing))]
 pub(crate) use values::rate;
 
@@ -314,6 +316,8 @@ pub struct Tokens {
     pub refresh_ttl: Duration,
     /// `refresh_grace`: 10 s.
     pub refresh_grace: Duration,
+    /// `cache_max`: verified tokens, and signed assertions, that each thread remembers. 131,072.
+    pub cache_max: usize,
 }
 
 /// The signature algorithms of our own keys (RFC 7518 §3.1, RFC 8037 §3.1).

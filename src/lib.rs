@@ -37,6 +37,7 @@ pub mod config;
 pub mod disk;
 pub mod domain;
 pub mod problem;
+pub mod recent;
 pub mod telemetry;
 
 // Wiring.

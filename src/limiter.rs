@@ -5,6 +5,7 @@
 //! when strangers fill the table (SECURITY 47 and 48).
 
 mod table;
+mod tally;
 
 use std::fmt;
 use std::hash::Hash;
@@ -25,6 +26,8 @@ use crate::config::Rate;
 use crate::domain::ClientId;
 use crate::domain::Subject;
 use crate::limiter::table::Table;
+
+pub use crate::limiter::tally::Tally;
 
 /// Who is counted. Kinds never clash: they are not joined strings.
 #[derive(Clone, Debug, PartialEq, Eq)]

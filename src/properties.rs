@@ -291,7 +291,7 @@ pub fn authorization(data: &[u8]) {
         .to_ascii_lowercase()
         .strip_prefix("bearer ")
         .is_some_and(|_| text.get(7..).map(str::trim_ascii) == Some(&BENCH.token));
-    let authenticator = Authenticator::new(BENCH.judge.clone());
+    let authenticator = Authenticator::new(BENCH.judge.clone(), 1000);
     for _ in 0..2 {
         let identified = authenticator.identify(Some(&header));
         assert_eq!(identified.is_ok(), is_good, "{text:?}: {identified:?}");

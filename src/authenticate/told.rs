@@ -1,7 +1,9 @@
 //! The values of an identity's headers, made once per verified token.
 
+use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::domain::EmailAddress;
 use crate::domain::Subject;
 use crate::token::verify::Claims;
 
@@ -31,47 +33,61 @@ pub struct Told {
 impl Told {
     /// Values come from restricted alphabets (SECURITY 16); one that still were no header value
     /// would not be told.
+    ///
+    /// All of them are pieces of one text: of a hundred thousand callers nobody's is in the processor's
+    /// cache, and every piece of memory costs a wait.
     pub(super) fn new(claims: &Claims) -> Self {
+        let subject = claims.subject.to_string();
         let roles: Vec<&str> = claims.roles.iter().map(|role| role.as_str()).collect();
-        let person = match &claims.subject {
-            Subject::User(user) => Some(user.to_string()),
-            Subject::Client(_) => None,
+        let roles = roles.join(",");
+        let scopes = claims.scopes.to_string();
+        let session = claims.session.to_string();
+        let name = claims.name.as_ref();
+        let name = name.map(|name| percent_encode(name.as_str()));
+        let (user, method) = match &claims.subject {
+            Subject::User(_) => (
+                claims.preferred_username.as_deref().or(Some(&subject)),
+                claims.methods.first().map(String::as_str),
+            ),
+            Subject::Client(_) => (None, Some("client")),
         };
-        let user = person.and_then(|id| match &claims.preferred_username {
-            Some(name) => value(name),
-            None => value(&id),
-        });
+        let client = (!claims.client.is_first_party()).then(|| claims.client.as_str());
+        let said = [
+            user,
+            Some(&*subject),
+            name.as_deref(),
+            claims.email.as_ref().map(EmailAddress::as_str),
+            Some(&*roles).filter(|roles| !roles.is_empty()),
+            Some(&*scopes).filter(|scopes| !scopes.is_empty()),
+            Some(&*session),
+            method,
+            client,
+        ];
+        let text: String = said.into_iter().flatten().collect();
+        let mut rest = Bytes::from(text);
+        let [
+            user,
+            user_id,
+            name,
+            email,
+            roles,
+            scopes,
+            session,
+            method,
+            client,
+        ] = said.map(|said| HeaderValue::from_maybe_shared(rest.split_to(said?.len())).ok());
         Self {
             user,
-            user_id: value(&claims.subject.to_string()),
-            name: claims
-                .name
-                .as_ref()
-                .and_then(|name| value(&percent_encode(name.as_str()))),
-            email: claims
-                .email
-                .as_ref()
-                .and_then(|email| value(email.as_str())),
-            roles: (!roles.is_empty())
-                .then(|| value(&roles.join(",")))
-                .flatten(),
-            scopes: (!claims.scopes.is_empty())
-                .then(|| value(&claims.scopes.to_string()))
-                .flatten(),
-            session: value(&claims.session.to_string()),
-            method: match &claims.subject {
-                Subject::User(_) => claims.methods.first().and_then(|method| value(method)),
-                Subject::Client(_) => value("client"),
-            },
-            client: (!claims.client.is_first_party())
-                .then(|| value(claims.client.as_str()))
-                .flatten(),
+            user_id,
+            name,
+            email,
+            roles,
+            scopes,
+            session,
+            method,
+            client,
         }
     }
-}
-
-fn value(text: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(text).ok()
 }
 
 /// UTF-8 with every byte outside printable ASCII, and `%` itself, as `%XX` (RFC 3986 §2.1). It is what

@@ -144,7 +144,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let certificates = listeners::certificates(root, &listeners);
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
-    let routes = routes::routes(root, &mut upstreams, &headers);
+    let routes = routes::routes(root, &mut upstreams, &headers.into());
     let config = Config {
         file: file.to_owned(),
         gateway: root.table("gateway", gateway),
@@ -317,6 +317,7 @@ fn tokens(table: &Table<'_>) -> Tokens {
         access_ttl: table.duration("access_ttl", seconds(10)..=days(1), Duration::from_mins(15)),
         refresh_ttl: table.duration("refresh_ttl", seconds(11)..=days(366), days(30)),
         refresh_grace: table.duration("refresh_grace", seconds(0)..=seconds(60), seconds(10)),
+        cache_max: table.integer("cache_max", 1000..=100_000_000, 131_072),
     };
     if tokens.refresh_ttl <= tokens.access_ttl
         && let Some(value) = table.get("refresh_ttl")

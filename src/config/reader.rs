@@ -27,6 +27,8 @@ pub(super) use value::Value;
 /// What was found while reading one file.
 pub(super) struct Report<'a> {
     text: &'a str,
+    /// Where each line begins: every route of a file asks for its place.
+    lines: Vec<usize>,
     lookup: Lookup<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
@@ -34,8 +36,10 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str, lookup: Lookup<'a>) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
+            lines: std::iter::once(0).chain(breaks).collect(),
             lookup,
             problems: RefCell::default(),
             warnings: RefCell::default(),
@@ -74,17 +78,15 @@ impl<'a> Report<'a> {
 
     /// The line and column of a byte of the text.
     pub(super) fn position(&self, place: usize) -> Position {
-        let mut position = Position { line: 1, column: 1 };
-        let before = self.text.char_indices().take_while(|&(at, _)| at < place);
-        for (_, character) in before {
-            if character == '\n' {
-                position.line += 1;
-                position.column = 1;
-            } else {
-                position.column += 1;
-            }
+        let line = self.lines.partition_point(|start| *start <= place);
+        let start = self.lines.get(line.saturating_sub(1)).copied();
+        let rest = self.text.get(start.unwrap_or_default()..);
+        let within = rest.unwrap_or_default().char_indices();
+        let before = within.take_while(|&(at, _)| start.unwrap_or_default() + at < place);
+        Position {
+            line,
+            column: 1 + before.count(),
         }
-        position
     }
 
     /// The path that a file's text means: relative ones are relative to the file's folder.

@@ -50,8 +50,8 @@ pub struct Route {
     pub limits: Vec<RouteLimit>,
     /// `cors`
     pub cors: Option<Cors>,
-    /// The names of this route's identity headers.
-    pub identity: IdentityHeaders,
+    /// The names of this route's identity headers. Most routes share them.
+    pub identity: Arc<IdentityHeaders>,
     /// `rewrite`, and `strip_prefix`, which is a rewrite to `/`.
     pub rewrite: Option<Rewrite>,
     /// `host_header = "upstream"`: `Host` is the upstream's own name, not the one the client asked for.
@@ -109,8 +109,13 @@ pub struct HeaderChanges {
 }
 
 impl HeaderChanges {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
     /// Every name that is set or removed.
-    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> + Clone {
         self.set.iter().map(|(name, _)| name).chain(&self.remove)
     }
 }

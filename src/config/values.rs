@@ -180,28 +180,44 @@ pub(super) fn identity_header(text: &str) -> Result<HeaderName, Malformed> {
 /// What an app may take a header name for: case, `_`, `.` and repeats make no difference to
 /// CGI-like environments (SECURITY 13).
 pub fn fold(name: &str) -> String {
-    let mut folded = String::with_capacity(name.len());
-    for character in name.chars() {
-        let character = match character {
-            '_' | '.' => '-',
-            other => other.to_ascii_lowercase(),
-        };
-        if character != '-' || !folded.ends_with('-') {
-            folded.push(character);
-        }
-    }
-    folded
+    folded(name).collect()
 }
+
+/// Whether an app may take one name for the other, without a copy of either.
+pub fn folds_alike(one: &str, other: &str) -> bool {
+    folded(one).eq(folded(other))
+}
+
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    let mut before = None;
+    let characters = name.chars().map(|character| match character {
+        '_' | '.' => '-',
+        other => other.to_ascii_lowercase(),
+    });
+    characters.filter(move |character| {
+        let before = before.replace(*character);
+        *character != '-' || before != Some('-')
+    })
+}
+
+/// By which frameworks let a POST be another method.
+pub static METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
 
 /// Whether a folded name belongs to HTTP itself or is set by the gateway about the connection.
 pub(super) fn is_reserved(folded: &str) -> bool {
     const FAMILIES: [&str; 4] = ["proxy-", "sec-", "access-control-", "content-"];
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 33] = [
         "accept",
         "accept-encoding",
         "accept-language",
         "authorization",
         "cache-control",
+        "client-cert",
+        "client-cert-chain",
         "connection",
         "cookie",
         "date",
@@ -404,6 +420,8 @@ mod tests {
             assert!(identity_header(bad).is_err(), "{bad:?}");
         }
         assert_eq!(fold("X__Auth..User-_.Id"), "x-auth-user-id");
+        assert!(folds_alike("X__Auth..User", "x-auth-user"));
+        assert!(!folds_alike("X-AuthUser", "x-auth-user"));
     }
 
     proptest! {
@@ -411,6 +429,11 @@ mod tests {
         fn no_text_makes_a_reader_panic(text in ".*") {
             let _ = (duration(&text), size(&text), rate(&text), network(&text));
             let _ = (public_url(&text), origin(&text), identity_header(&text), fold(&text));
+        }
+
+        #[test]
+        fn names_fold_alike_or_not(one in "[a-bA-B._-]{0,5}", other in "[a-bA-B._-]{0,5}") {
+            prop_assert_eq!(folds_alike(&one, &other), fold(&one) == fold(&other));
         }
 
         #[test]

@@ -7,7 +7,15 @@ use crate::domain::Malformed;
 /// The `client_id` of an OAuth client (RFC 6749 §2.2): ASCII letters, digits, `-`, `_` and `.`,
 /// 1 to 64 characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(String);
+pub struct ClientId(Name);
+
+/// Nearly every token is the gateway's own, and every request asks: no text to look at then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Name {
+    FirstParty,
+    /// Never [`ClientId::FIRST_PARTY`].
+    Other(String),
+}
 
 impl ClientId {
     /// The reserved name under which the gateway's own login issues tokens.
@@ -16,8 +24,10 @@ impl ClientId {
     /// Reads a client id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
-            Ok(Self(text.to_owned()))
+        if text == Self::FIRST_PARTY {
+            Ok(Self::first_party())
+        } else if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+            Ok(Self(Name::Other(text.to_owned())))
         } else {
             Err(Malformed(
                 "a client id has 1 to 64 ASCII letters, digits, '-', '_' or '.'",
@@ -27,22 +37,25 @@ impl ClientId {
 
     /// The gateway itself.
     pub fn first_party() -> Self {
-        Self(Self::FIRST_PARTY.to_owned())
+        Self(Name::FirstParty)
     }
 
     /// Whether this is the gateway itself: everything else is delegated.
     pub fn is_first_party(&self) -> bool {
-        self.0 == Self::FIRST_PARTY
+        self.0 == Name::FirstParty
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::FirstParty => Self::FIRST_PARTY,
+            Name::Other(name) => name,
+        }
     }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }

@@ -1,6 +1,5 @@
 //! The acceptor: takes connections, within a bound, and hands each to the least loaded core.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::config::ListenerKind;
 use crate::edge::core::Cores;
 use crate::edge::proxy_protocol::Balancers;
 use crate::limiter::LimitKey;
+use crate::limiter::Tally;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the acceptor pauses when the process has no file descriptors left.
@@ -62,7 +62,7 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
-    held: Mutex<HashMap<LimitKey, usize>>,
+    held: Mutex<Tally>,
     per_address: usize,
     always_granted: usize,
     /// They open connections for many: trusted proxies, and networks that no limit counts.
@@ -120,7 +120,7 @@ impl Places {
     }
 
     /// A panic elsewhere leaves whole counts behind.
-    fn held(&self) -> MutexGuard<'_, HashMap<LimitKey, usize>> {
+    fn held(&self) -> MutexGuard<'_, Tally> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -138,10 +138,10 @@ impl Place {
             return true;
         }
         let key = LimitKey::source(address, places.ipv6_prefix);
-        let mut all_held = places.held();
-        let held = all_held.entry(key.clone()).or_default();
+        // Asked under the lock, so that of many who come at once each sees what the others leave.
+        let mut held = places.held();
         let left = places.free.available_permits().max(places.always_granted);
-        if *held >= places.per_address.min(left) {
+        if !held.take(&key, places.per_address.min(left)) {
             places.metrics.connection_refused();
             if !places.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
@@ -152,7 +152,6 @@ impl Place {
             }
             return false;
         }
-        *held += 1;
         self.holder = Some(key);
         true
     }
@@ -160,15 +159,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(key) = self.holder.take() else {
-            return;
-        };
-        let mut all_held = self.places.held();
-        if let Some(held) = all_held.get_mut(&key) {
-            *held -= 1;
-            if *held == 0 {
-                all_held.remove(&key);
-            }
+        if let Some(holder) = &self.holder {
+            self.places.held().give_back(holder);
         }
     }
 }

@@ -80,9 +80,10 @@ pub(super) async fn serve(accepted: Accepted, gate: Rc<Gate>, config: Rc<CoreCon
         let Some(proxied) = proxied.await else {
             return;
         };
-        if let Some(address) = proxied.address {
-            connection.peer = Address::new(address);
-        }
+        connection.peer = match proxied.address {
+            Some(address) => Address::new(address),
+            None => Address::of_mute_balancer(peer.ip()),
+        };
         connection.tls |= proxied.tls;
         if !place.count(connection.peer.ip()) {
             return;
@@ -216,7 +217,7 @@ async fn http1_connection(
     note_end(ended, client);
     // It keeps the connection's place for as long as it is open.
     if let Some(tunnel) = tunnel.take() {
-        Box::pin(tunnel.run(&config.draining)).await;
+        Box::pin(tunnel.run(&config.draining, || {})).await;
     }
 }
 

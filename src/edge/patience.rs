@@ -176,6 +176,11 @@ impl Activity {
 }
 
 impl UnderWay {
+    /// A piece of what it is answered goes to the client.
+    pub(super) fn piece(&self) {
+        self.activity.stock.piece();
+    }
+
     /// The same request, which goes on elsewhere when its answer has been given: as a WebSocket.
     pub(super) fn lasting(&self) -> Self {
         let under_way = &self.activity.under_way;
@@ -277,7 +282,7 @@ impl Held {
         self.rest = data.split_off(data.len().min(PIECE_BYTES));
         let bytes = &self.under_way.outflow.bytes;
         bytes.set(bytes.get().saturating_add(data.len()));
-        self.under_way.activity.stock.piece();
+        self.under_way.piece();
         Frame::data(data)
     }
 }

@@ -9,17 +9,20 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header;
-use quick_cache::unsync::Cache;
 
 use crate::authenticate::Caller;
 use crate::authenticate::Identity;
 use crate::clock::Clock;
+use crate::clock::unix_seconds;
 use crate::config::Assertion;
 use crate::config::HeaderChanges;
+use crate::config::METHOD_OVERRIDES;
+use crate::config::folds_alike;
 use crate::gate::certificate::CLIENT_CERT;
 use crate::gate::inbound::Inbound;
 use crate::gate::route::Permit;
 use crate::keys::SharedKeys;
+use crate::recent::Recent;
 use crate::token::issue;
 use crate::token::issue::AssertionClaims;
 
@@ -33,7 +36,7 @@ pub struct Headers {
     mode: Assertion,
     keys: SharedKeys,
     clock: Clock,
-    assertions: RefCell<Cache<(usize, usize), Signed>>,
+    assertions: RefCell<Recent<u128, Signed>>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,17 +49,20 @@ struct Signed {
 }
 
 impl Headers {
-    /// How many assertions one core keeps.
-    const ASSERTIONS_MAX: usize = 16_384;
-
-    /// Starts without assertions.
-    pub fn new(issuer: Arc<str>, mode: Assertion, keys: SharedKeys, clock: Clock) -> Self {
+    /// Keeps at most `assertions_max` assertions, at some 0.9 KiB each.
+    pub fn new(
+        issuer: Arc<str>,
+        mode: Assertion,
+        keys: SharedKeys,
+        clock: Clock,
+        assertions_max: usize,
+    ) -> Self {
         Self {
             issuer,
             mode,
             keys,
             clock,
-            assertions: RefCell::new(Cache::new(Self::ASSERTIONS_MAX)),
+            assertions: RefCell::new(Recent::new(assertions_max)),
         }
     }
 
@@ -68,9 +74,7 @@ impl Headers {
         let route = permit.route().config();
         if route.methods.is_some() {
             // The method that was authorised is the one the app is to hear.
-            METHOD_OVERRIDES.iter().for_each(|name| {
-                headers.remove(name);
-            });
+            remove_alike(headers, &METHOD_OVERRIDES.iter());
         }
         for (name, value) in inbound.unusual_headers() {
             if route.allow_headers.contains(name) {
@@ -81,7 +85,11 @@ impl Headers {
         {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
-        change(headers, &route.request_headers);
+        if !route.request_headers.is_empty() {
+            // What the client sent under another spelling of them, apps could take for them.
+            remove_alike(headers, &route.request_headers.names());
+            change(headers, &route.request_headers);
+        }
         // Whatever came under this name was stripped (RFC 9440 §4).
         if let (true, Some(certificate)) = (route.forward_client_certificate, inbound.certificate())
             && let Some(value) = certificate.header()
@@ -140,7 +148,7 @@ impl Headers {
                 self.sign(identity, permit, Some((inbound.method(), &url)), now)
             }
             Assertion::Session => {
-                let place = (identity.address(), permit.route().index());
+                let place = place(identity, permit);
                 let now = self.clock.now();
                 let generation = self.keys.load().generation();
                 if let Some(signed) = self.assertions.borrow().get(&place)
@@ -157,7 +165,9 @@ impl Headers {
                     at: now,
                     generation,
                 };
-                self.assertions.borrow_mut().insert(place, signed);
+                let until = unix_seconds(now + ASSERTION_REUSED_FOR);
+                let mut assertions = self.assertions.borrow_mut();
+                assertions.insert(place, signed, until, unix_seconds(now));
                 Some(value)
             }
         }
@@ -180,6 +190,12 @@ impl Headers {
     }
 }
 
+/// Of an identity and a route: one number, because the hasher takes its time over every piece.
+fn place(identity: &Identity, permit: &Permit) -> u128 {
+    let [identity, route] = [identity.address(), permit.route().index()].map(|half| half as u128);
+    identity << 64 | route
+}
+
 /// What a route sets and removes. Nothing of it is the gateway's own: the file may not name that.
 pub(super) fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
     for name in &changes.remove {
@@ -187,6 +203,21 @@ pub(super) fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
     }
     for (name, value) in &changes.set {
         headers.insert(name, value.clone());
+    }
+}
+
+/// Removes whatever an app could take for one of these (SECURITY 13).
+fn remove_alike<'a>(
+    headers: &mut HeaderMap,
+    names: &(impl Iterator<Item = &'a HeaderName> + Clone),
+) {
+    let is_alike = |header: &&HeaderName| {
+        let mut names = names.clone();
+        names.any(|name| folds_alike(header.as_str(), name.as_str()))
+    };
+    let alike: Vec<_> = headers.keys().filter(is_alike).cloned().collect();
+    for name in alike {
+        headers.remove(name);
     }
 }
 
@@ -228,13 +259,6 @@ fn provenance<B>(headers: &mut HeaderMap, permit: &Permit, inbound: &Inbound<B>)
 
 /// How many headers are added at most, but for `allow_headers`: those of `provenance` and of identity.
 const ADDED: usize = 18;
-
-/// By which frameworks let a POST be another method.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -273,7 +273,7 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// Where what is left could be read in more ways than what was sent: `//host` is no path to many.
+    /// Where what is left could be read in more ways than what was sent: `//host` and `/\host` are no paths to many.
     pub fn target_for_app(&self, path: &RequestPath) -> Result<PathAndQuery, Unrouted> {
         let Some(replaced) = self.replaced(path) else {
             return Ok(path.target().clone());
@@ -290,7 +290,12 @@ impl Permit {
         let target = target.map_err(|_| Unrouted::Ambiguous)?;
         let checked = RequestPath::check(target).map_err(Unrouted::Path)?;
         let is_odder = first_refused(checked.oddities(), path.oddities()).is_some();
-        let begins_oddly = |path: &RequestPath| path.as_str().starts_with("//");
+        // A backslash is a slash to whoever reads links as browsers do (WHATWG URL).
+        let begins_oddly = |path: &RequestPath| {
+            path.as_str()
+                .get(1..)
+                .is_some_and(|rest| rest.starts_with(['/', '\\']))
+        };
         if is_odder || (begins_oddly(&checked) && !begins_oddly(path)) {
             return Err(Unrouted::Ambiguous);
         }

@@ -26,6 +26,8 @@ pub struct Connection {
 pub struct Address {
     ip: IpAddr,
     text: HeaderValue,
+    /// Whether it is the other end itself, and not merely all that is known of it.
+    is_known: bool,
 }
 
 impl Address {
@@ -36,6 +38,16 @@ impl Address {
         Self {
             ip,
             text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            is_known: true,
+        }
+    }
+
+    /// That of a balancer which passes on what somebody says and not who that is. Nobody is believed by
+    /// it: a header that names somebody else may be the stranger's as well as the balancer's.
+    pub fn of_mute_balancer(ip: IpAddr) -> Self {
+        Self {
+            is_known: false,
+            ..Self::new(ip)
         }
     }
 
@@ -66,7 +78,7 @@ impl Source {
     /// Reads `X-Forwarded-For` from right to left as long as the hop that added an entry is
     /// trusted (SECURITY 15). From anybody else the header is not read at all.
     pub fn resolve(peer: &Address, trusted: &[IpNet], headers: &HeaderMap) -> Self {
-        if !contains(trusted, peer.ip) {
+        if !peer.is_known || !contains(trusted, peer.ip) {
             return Self {
                 address: peer.clone(),
                 through_proxy: false,

@@ -26,17 +26,17 @@ pub struct Trust {
     pub(super) proxies: Vec<IpNet>,
     pub(super) headers_max: usize,
     warned: AtomicBool,
-    identity: Identity,
+    identity: Names,
 }
 
 /// Names of headers, and by which bytes they begin: most names of a request begin with another.
 #[derive(Debug)]
-struct Identity {
+struct Names {
     names: HashSet<HeaderName>,
     initials: Vec<u8>,
 }
 
-impl Identity {
+impl Names {
     fn new(names: impl Iterator<Item = HeaderName>) -> Self {
         let names: HashSet<_> = names.collect();
         let initials = names.iter().filter_map(|name| name.as_str().bytes().next());
@@ -84,7 +84,7 @@ impl Trust {
             proxies: config.gateway.trusted_proxies.clone(),
             headers_max: config.connections.headers,
             warned: AtomicBool::new(false),
-            identity: Identity::new(identity),
+            identity: Names::new(identity),
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
             proxies: Vec::new(),
             headers_max: 100,
             warned: AtomicBool::new(false),
-            identity: Identity::new(own.into_iter().chain([custom])),
+            identity: Names::new(own.into_iter().chain([custom])),
         }
     }
 

@@ -70,8 +70,8 @@ impl Tunnel {
         self.bound = Some(Bound { record, lease });
     }
 
-    /// Carries bytes until the end.
-    pub async fn run(self, draining: &CancellationToken) {
+    /// Carries bytes until the end. `sent` is called for each piece that goes to the client.
+    pub async fn run(self, draining: &CancellationToken, sent: impl Fn()) {
         let Self {
             client,
             app,
@@ -92,10 +92,10 @@ impl Tunnel {
             return record.end(CLIENT_GONE);
         };
         let moved = Moved::default();
-        let end = |upgraded, is_client| End {
+        let end = |upgraded, is_client: bool| End {
             io: TokioIo::new(upgraded),
             moved: &moved,
-            is_client,
+            sent: is_client.then_some(&sent as &dyn Fn()),
         };
         let (mut client, mut app) = (end(client, true), end(app, false));
         let joined =
@@ -162,7 +162,8 @@ impl Moved {
 struct End<'a> {
     io: TokioIo<Upgraded>,
     moved: &'a Moved,
-    is_client: bool,
+    /// To be called for each piece, where it is the client's end.
+    sent: Option<&'a dyn Fn()>,
 }
 
 impl AsyncRead for End<'_> {
@@ -186,7 +187,8 @@ impl AsyncWrite for End<'_> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, bytes);
-        if let (Poll::Ready(Ok(count)), true) = (&written, self.is_client) {
+        if let (Poll::Ready(Ok(count)), Some(sent)) = (&written, self.sent) {
+            sent();
             let to_client = &self.moved.to_client;
             to_client.set(to_client.get() + *count as u64);
         }

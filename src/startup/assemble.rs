@@ -1,5 +1,6 @@
 //! The parts of the path, put together once, and handed out to each core.
 
+use std::collections::HashMap;
 use std::iter::repeat;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,12 +164,13 @@ impl Gates {
             own_cors: self.own_cors.clone(),
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
-            authenticator: Authenticator::new(self.judge.clone()),
+            authenticator: Authenticator::new(self.judge.clone(), config.tokens.cache_max),
             headers: Headers::new(
                 config.gateway.issuer().into(),
                 config.identity.assertion,
                 Arc::clone(&self.keys),
                 self.clock.clone(),
+                config.tokens.cache_max,
             ),
             upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
@@ -190,7 +192,7 @@ struct Quotas<'a> {
     keys_max: usize,
     metrics: &'a Metrics,
     made: Vec<Quota>,
-    of_routes: Vec<(String, RouteLimit, Quota)>,
+    of_routes: HashMap<String, Vec<(RouteLimit, Quota)>>,
 }
 
 impl<'a> Quotas<'a> {
@@ -199,7 +201,7 @@ impl<'a> Quotas<'a> {
             keys_max: config.limits.keys_max,
             metrics,
             made: Vec::new(),
-            of_routes: Vec::new(),
+            of_routes: HashMap::new(),
         }
     }
 
@@ -234,33 +236,32 @@ impl<'a> Quotas<'a> {
     }
 
     fn shared(&mut self, family: &str, limit: RouteLimit) -> Quota {
-        let known = self
-            .of_routes
-            .iter()
-            .find(|(name, other, _)| name == family && *other == limit);
-        if let Some((_, _, quota)) = known {
+        let made = self.of_routes.get(family).map_or(&[][..], Vec::as_slice);
+        if let Some((_, quota)) = made.iter().find(|(other, _)| *other == limit) {
             return quota.clone();
         }
         // Two of a kind need two names: `notes/user`, `notes/user-2`.
-        let of_kind = |(name, other, _): &&(String, RouteLimit, Quota)| {
-            name == family && other.by == limit.by
-        };
-        let name = match self.of_routes.iter().filter(of_kind).count() {
+        let name = match made
+            .iter()
+            .filter(|(other, _)| other.by == limit.by)
+            .count()
+        {
             0 => format!("{family}/{}", limit.by),
             others => format!("{family}/{}-{}", limit.by, others + 1),
         };
         let quota = self.quota(&name, limit.rate);
-        self.of_routes
-            .push((family.to_owned(), limit, quota.clone()));
+        let made = self.of_routes.entry(family.to_owned()).or_default();
+        made.push((limit, quota.clone()));
         quota
     }
 }
 
 fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
+    let mut values = HashMap::new();
     Routes::new(config.routes.iter().enumerate().map(|(index, route)| {
         let own = quotas.of_route(route);
         let parts = RouteParts {
-            policies: policies(limits, &own),
+            policies: policies(limits, &own, &mut values),
             limits: own,
             metrics: quotas.metrics.route(&route.name),
             host: host(config, route),
@@ -281,7 +282,12 @@ fn host(config: &Config, route: &config::Route) -> Option<HeaderValue> {
 }
 
 /// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.
-fn policies(limits: &Limits, own: &[(LimitBy, Quota)]) -> Policies {
+/// Routes that say the same share it: ten thousand of the same would not stay in the processor's cache.
+fn policies(
+    limits: &Limits,
+    own: &[(LimitBy, Quota)],
+    values: &mut HashMap<String, HeaderValue>,
+) -> Policies {
     let own = own.iter().map(|(_, quota)| quota);
     let anonymous: Vec<&str> = limits
         .per_address
@@ -291,10 +297,17 @@ fn policies(limits: &Limits, own: &[(LimitBy, Quota)]) -> Policies {
         .collect();
     let mut known = anonymous.clone();
     known.extend(limits.per_user.iter().map(Quota::item));
-    let value = |items: Vec<&str>| {
-        (!items.is_empty())
-            .then(|| HeaderValue::try_from(items.join(", ")).ok())
-            .flatten()
+    let mut value = |items: Vec<&str>| {
+        if items.is_empty() {
+            return None;
+        }
+        let text = items.join(", ");
+        if let Some(value) = values.get(&text) {
+            return Some(value.clone());
+        }
+        let value = HeaderValue::try_from(&text).ok()?;
+        values.insert(text, value.clone());
+        Some(value)
     };
     Policies {
         anonymous: value(anonymous),

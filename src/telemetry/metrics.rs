@@ -3,6 +3,7 @@
 //! Labels hold names of the file's and words of ours: never a user, a client's address, a host or a
 //! path, and of methods only the usual ones, so that no stranger can make a new series.
 
+mod timing;
 pub mod upstreams;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 use crate::telemetry::access::Decision;
+use crate::telemetry::metrics::timing::Timing;
 use crate::telemetry::metrics::upstreams::Upstreams;
 
 /// All metrics of the process.
@@ -29,8 +31,8 @@ use crate::telemetry::metrics::upstreams::Upstreams;
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    request_duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
-    upstream_duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    request_duration: Family<RouteLabels, Timing>,
+    upstream_duration: Family<RouteLabels, Timing>,
     connections_open: Gauge,
     connections: Counter,
     connections_refused: Counter,
@@ -53,8 +55,8 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             requests: Family::default(),
-            request_duration: Family::new_with_constructor(request_seconds),
-            upstream_duration: Family::new_with_constructor(request_seconds),
+            request_duration: Family::default(),
+            upstream_duration: Family::default(),
             connections_open: Gauge::default(),
             connections: Counter::default(),
             connections_refused: Counter::default(),
@@ -265,8 +267,8 @@ struct Route {
     /// Counters of allowed requests by method and class of status, looked up when first needed.
     allowed: [[OnceLock<Counter>; CLASSES.len()]; METHODS.len()],
     requests: Family<RequestLabels, Counter>,
-    duration: Histogram,
-    upstream: Histogram,
+    duration: Timing,
+    upstream: Timing,
 }
 
 impl RouteMetrics {
@@ -284,9 +286,9 @@ impl RouteMetrics {
             Some(counter) => counter.inc(),
             None => route.look_up(method, status, decision).inc(),
         };
-        route.duration.observe(duration.as_secs_f64());
+        route.duration.observe(duration);
         if let Some(upstream) = upstream {
-            route.upstream.observe(upstream.as_secs_f64());
+            route.upstream.observe(upstream);
         }
     }
 }
@@ -437,14 +439,6 @@ fn method_label(method: &Method) -> &'static str {
 fn class_label(status: StatusCode) -> &'static str {
     let index = usize::from(status.as_u16() / 100).saturating_sub(1);
     CLASSES.get(index).copied().unwrap_or("other")
-}
-
-/// From what a proxied request costs at best to the longest deadline that is sensible.
-fn request_seconds() -> Histogram {
-    Histogram::new([
-        0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-        60.0,
-    ])
 }
 
 #[cfg(test)]

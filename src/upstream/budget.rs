@@ -2,6 +2,7 @@
 //! an app that fails under its load would get all of it twice.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -36,7 +37,7 @@ impl Budget {
         }
     }
 
-    /// Whether there would be enough for one.
+    /// Whether anything is ever sent again.
     pub(super) fn is_open(&self) -> bool {
         self.retries.is_some()
     }
@@ -46,15 +47,25 @@ impl Budget {
         let Some(retries) = &self.retries else {
             return false;
         };
-        let now = Instant::now();
-        let passed = now.duration_since(self.paid_at.replace(now));
-        let passed_ms = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
-        self.add(passed_ms.saturating_mul(retries.per_second) / 10);
+        self.earn_by_time(retries.per_second);
         let left = self.hundredths.get().checked_sub(100);
         if let Some(left) = left {
             self.hundredths.set(left);
         }
         left.is_some()
+    }
+
+    /// Pays for the time that has passed, but for the part of a hundredth at its end: that is paid with
+    /// the next, or whoever asks often would never be paid at all.
+    fn earn_by_time(&self, per_second: u32) {
+        let micros = self.paid_at.get().elapsed().as_micros();
+        let earned = micros * u128::from(per_second) / 10_000;
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        let paid_for = Duration::from_micros(10_000) * earned;
+        if let Some(paid_for) = paid_for.checked_div(per_second) {
+            self.paid_at.set(self.paid_at.get() + paid_for);
+            self.add(earned);
+        }
     }
 
     fn add(&self, hundredths: u32) {
@@ -65,8 +76,6 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -108,6 +117,12 @@ mod tests {
             granted += drain(&budget);
         }
         assert!((2..=3).contains(&granted), "{granted}");
+        // Nor any less.
+        for _ in 0..1000 {
+            advance(Duration::from_millis(1)).await;
+            granted += drain(&budget);
+        }
+        assert!((5..=6).contains(&granted), "{granted}");
     }
 
     #[tokio::test(start_paused = true)]

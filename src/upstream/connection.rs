@@ -42,7 +42,8 @@ const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// An open connection, or a place on one that carries several requests.
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1(Http1),
+    /// Boxed: it travels with every answer.
+    Http1(Box<Http1>),
     Http2(Stream),
 }
 
@@ -191,7 +192,7 @@ impl Way<'_> {
 
     /// HTTP/1.1, over TLS where the target speaks that. To one that is known to speak HTTP/2 without TLS a
     /// WebSocket still begins in this way: many take both.
-    async fn http1(&self) -> io::Result<Http1> {
+    async fn http1(&self) -> io::Result<Box<Http1>> {
         let (stream, address) = self.connect().await?;
         if self.target.scheme != UpstreamScheme::Https {
             return Http1::speak(stream, address, self.name).await;
@@ -206,7 +207,7 @@ impl Http1 {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         address: SocketAddr,
         name: &str,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Box<Self>> {
         let heard = Heard::default();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_HEADER_BYTES_MAX)
@@ -219,13 +220,13 @@ impl Http1 {
                 tracing::debug!(upstream.name = %name, %error, "a connection to the upstream ended");
             }
         });
-        Ok(Self {
+        Ok(Box::new(Self {
             sender,
             address,
             heard,
             idled_for: Duration::ZERO,
             _task: AbortOnDropHandle::new(task),
-        })
+        }))
     }
 
     async fn exchange(

@@ -2,17 +2,17 @@
 //! others (SECURITY 53).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
 
 use crate::limiter::LimitKey;
+use crate::limiter::Tally;
 
 /// What every holder has.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    held: RefCell<HashMap<LimitKey, usize>>,
+    held: RefCell<Tally>,
     /// Tells those who wait that a share came back.
     pub(super) given_back: Notify,
 }
@@ -23,13 +23,9 @@ impl Shares {
 
     /// One more for this holder, where `left` are left for all.
     pub(super) fn take(self: &Rc<Self>, holder: &LimitKey, left: usize) -> Option<Share> {
-        let mut held = self.held.borrow_mut();
-        let count = held.entry(holder.clone()).or_default();
-        if *count >= left.max(Self::ALWAYS_GRANTED) {
-            return None;
-        }
-        *count += 1;
-        Some(Share {
+        let max = left.max(Self::ALWAYS_GRANTED);
+        let is_granted = self.held.borrow_mut().take(holder, max);
+        is_granted.then(|| Share {
             holder: holder.clone(),
             shares: Rc::clone(self),
         })
@@ -45,13 +41,7 @@ pub struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = self.shares.held.borrow_mut();
-        if let Some(count) = held.get_mut(&self.holder) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.holder);
-            }
-        }
+        self.shares.held.borrow_mut().give_back(&self.holder);
         self.shares.given_back.notify_waiters();
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use tokio::time::timeout;
 
 use crate::upstream::balance::Candidate;
@@ -36,7 +37,7 @@ pub(super) struct Target {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Http1,
+    connection: Box<Http1>,
     since: Instant,
 }
 
@@ -124,7 +125,7 @@ impl Target {
         let opened = timeout(patience, self.open(wanted, patience)).await;
         let opened = opened.unwrap_or_else(|late| Err(late.into()));
         self.note_reached(opened.as_ref());
-        if opened.is_err() {
+        if opened.as_ref().is_err_and(|error| !is_our_own(error)) {
             self.standing.unreachable(self.index);
         }
         opened
@@ -178,6 +179,13 @@ impl Target {
     pub(super) fn failed(&self) {
         self.standing.failed(self.index);
     }
+}
+
+/// Whether it is we who have no descriptor or no port left: that says nothing of the target.
+fn is_our_own(error: &io::Error) -> bool {
+    let errors = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL];
+    let number = error.raw_os_error();
+    errors.iter().any(|own| Some(own.raw_os_error()) == number)
 }
 
 /// A target that has a request under way, for as long as it has.

@@ -133,6 +133,26 @@ async fn a_key_file_that_others_can_read_is_refused() {
 }
 
 #[test]
+fn a_file_without_an_end_is_an_error_and_not_the_end_of_the_memory() {
+    let folder = Folder::with(GOOD);
+    for command in ["check", "serve"] {
+        let output = portcullis(&folder, &[command, "--config", "/dev/zero"]).expect(2);
+        let said = output.stderr;
+        assert!(said.contains("/dev/zero:1:1: "), "{said}");
+        assert!(said.contains("larger than 64 MiB"), "{said}");
+    }
+    portcullis_reading(&folder, &["user", "add", "alice"], PASSWORD).expect(0);
+    for arguments in [
+        ["user", "add", "bob", "--password-file", "/dev/zero"],
+        ["user", "password", "alice", "--password-file", "/dev/zero"],
+    ] {
+        let said = portcullis(&folder, &arguments).expect(1).stderr;
+        assert!(said.contains("at most"), "{said}");
+    }
+    portcullis(&folder, &["user", "show", "bob"]).expect(1);
+}
+
+#[test]
 fn without_a_file_it_is_said_how_to_get_one() {
     let folder = Folder::new();
     let output = portcullis(&folder, &["check", "--config", "nowhere.toml"]).expect(2);

@@ -128,6 +128,71 @@ fn everything_else_is_as_the_articles_have_it() {
     assert_eq!(wrong.status, 401, "{}", wrong.body);
 }
 
+/// An app that knows nothing of the prefix but what `ProxyFix` makes of `X-Forwarded-Prefix`, as README.md
+/// has it.
+const BELOW_A_PREFIX: &str = r#"
+import sys
+from flask import Flask, jsonify, redirect, url_for
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+app = Flask(__name__)
+app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)
+
+@app.get("/")
+def home():
+    return jsonify(cart=url_for("cart"), whole=url_for("cart", _external=True),
+                   style=url_for("static", filename="shop.css"))
+
+@app.get("/cart/")
+def cart():
+    return jsonify(message="the cart")
+
+@app.get("/old")
+def old():
+    return redirect(url_for("cart"))
+
+app.run(host="127.0.0.1", port=int(sys.argv[1]))
+"#;
+
+#[test]
+fn links_and_redirects_of_an_app_below_a_prefix_lead_back_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("shop.py");
+    fs::write(&script, BELOW_A_PREFIX).unwrap();
+    let file = folder.path().join("shop.toml");
+    let tutorial = fs::read_to_string(example().join("gateway.toml")).unwrap();
+    let tables = tutorial.split("[routes.").next().unwrap();
+    let route = "[routes.shop]\npath = \"/shop\"\nupstream = \"flask\"\nauth = \"none\"\nstrip_prefix = true\n";
+    fs::write(&file, format!("{tables}{route}")).unwrap();
+    let Some(shop) = Tutorial::of(&script, &file) else {
+        return;
+    };
+
+    let home = shop.get("/shop", &[]);
+    assert_eq!(home.status, 200, "{}", home.body);
+    assert_eq!(home.json("cart"), "/shop/cart/");
+    assert_eq!(home.json("whole"), format!("{}/shop/cart/", shop.address));
+    assert_eq!(home.json("style"), "/shop/static/shop.css");
+    // One that the app makes, and one that Werkzeug makes for a slash that is missing.
+    for path in ["/shop/old", "/shop/cart"] {
+        let redirected = shop.curl(path, []);
+        assert!([302, 308].contains(&redirected.status), "{redirected:?}");
+        let followed = shop.curl(path, ["--location"]);
+        assert_eq!(
+            (followed.status, followed.json("message")),
+            (200, "the cart".into()),
+            "{path}: {followed:?}"
+        );
+    }
+    // What a stranger says of it counts for nothing.
+    let forged = shop.get("/shop", &["X-Forwarded-Prefix: /evil"]);
+    assert_eq!(forged.json("cart"), "/shop/cart/");
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flask")
+}
+
 /// Flask and the gateway, in a folder of their own; both end with it.
 struct Tutorial {
     address: String,
@@ -137,19 +202,23 @@ struct Tutorial {
 }
 
 impl Tutorial {
-    /// `None`, said aloud, where this machine has no Flask; in CI that is an error.
     fn start() -> Option<Self> {
+        Self::of(&example().join("app.py"), &example().join("gateway.toml"))
+    }
+
+    /// An app and a gateway's file. `None`, said aloud, where this machine has no Flask; in CI that is an
+    /// error.
+    fn of(script: &Path, configuration: &Path) -> Option<Self> {
         if !has_flask() {
             goes_without(&format!("Flask for {PYTHON}"));
             return None;
         }
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flask");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
-        fs::copy(example.join("gateway.toml"), &file).unwrap();
+        fs::copy(configuration, &file).unwrap();
 
         let mut app = Command::new(PYTHON);
-        app.arg(example.join("app.py")).arg("0");
+        app.arg(script).arg("0");
         let app = Process::start(app, folder.path().join("flask"));
         let url = app.wait_for("http://127.0.0.1:");
 
@@ -222,6 +291,7 @@ impl Tutorial {
     }
 }
 
+#[derive(Debug)]
 struct Answer {
     status: u16,
     body: String,

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 15] = [
     &[
         "limiter",
         "password",
+        "recent",
         "vault",
         "body",
         "disk",
@@ -202,7 +203,8 @@ fn sources() -> Vec<Source> {
             let only_tests = ["lib.rs", "main.rs"].contains(&&*name)
                 || name.ends_with("/tests.rs")
                 || name.contains("/tests/")
-                || name.ends_with("/contract.rs");
+                || name.ends_with("/contract.rs")
+                || name.contains("/contract/");
             let text = text
                 .split("#[cfg(test)]")
                 .next()

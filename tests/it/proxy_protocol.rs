@@ -246,12 +246,17 @@ async fn whoever_is_named_is_believed_no_more_than_one_who_came_himself() {
     let trusting = "[gateway]\ntrusted_proxies = ['127.0.0.1', '198.51.100.0/24']";
     let (gateway, app) = behind_a_balancer(trusting).await;
     let forging = "GET /app HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.66\r\n\r\n";
-    for (named, told) in [
-        ("203.0.113.9", "203.0.113.9"),
+    let named = |address| version1(&format!("PROXY TCP4 {address} 192.0.2.1 51200 443"));
+    for (header, told) in [
+        (named("203.0.113.9"), "203.0.113.9"),
         // A proxy in front of the balancer.
-        ("198.51.100.1", "192.0.2.66, 198.51.100.1"),
+        (named("198.51.100.1"), "192.0.2.66, 198.51.100.1"),
+        // Whoever it is, the balancer does not say so, and passes on what a stranger wrote.
+        (version1("PROXY UNKNOWN"), "127.0.0.1"),
+        (version2(LOCAL, UNSPECIFIED, &[]), "127.0.0.1"),
+        (version2(PROXY, UNSPECIFIED, &[]), "127.0.0.1"),
+        (version2(PROXY, UNIX, &[&[0; 216]]), "127.0.0.1"),
     ] {
-        let header = version1(&format!("PROXY TCP4 {named} 192.0.2.1 51200 443"));
         let answer = begin_tls(&gateway, &header).await.ask(forging).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(app.only().header("x-forwarded-for"), told);

@@ -1,5 +1,5 @@
-//! `docs/security.md` says which test proves which requirement, and what the others wait for. Here it
-//! is held to that.
+//! `docs/security.md` says which test proves which requirement, and what the others wait for;
+//! `docs/limits.md` what whoever passes a limit is answered. Here they are held to that.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -146,4 +146,53 @@ fn only_a_comment_above_a_test_counts() {
     let expected = [(1, "one"), (4, "two"), (5, "two")];
     let expected = expected.map(|(number, name)| (number, name.to_owned()));
     assert_eq!(proven_by(text), BTreeSet::from(expected));
+}
+
+/// Keys of these tables that bound nobody: who is not counted, who is one caller, what a hash costs.
+const NO_LIMITS: [&str; 4] = [
+    "limits.exempt",
+    "limits.ipv6_prefix",
+    "hashing.memory",
+    "hashing.iterations",
+];
+
+#[test]
+fn the_table_of_limits_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/limits.md")).unwrap();
+    let sample = fs::read_to_string(root.join("gateway.toml")).unwrap();
+    let mut wrong = BTreeSet::new();
+    for table in ["connections", "limits", "hashing"] {
+        let lines = sample.split_once(&format!("\n[{table}]")).unwrap().1;
+        let lines = lines.lines().skip(1).take_while(|line| !line.is_empty());
+        for (key, default) in lines.filter_map(default) {
+            let key = format!("{table}.{key}");
+            let is_told = |line: &str| line.contains(&format!("`{key}`")) && line.contains(default);
+            if !NO_LIMITS.contains(&&*key) && !text.lines().any(is_told) {
+                wrong.insert(format!("{key} = {default} is not told"));
+            }
+        }
+    }
+    let mut tests = 0;
+    for (file, test) in text.split('`').filter_map(|code| code.split_once("::")) {
+        tests += 1;
+        let file = root.join(format!("tests/it/{file}.rs"));
+        let is_there = fs::read_to_string(&file)
+            .is_ok_and(|text| text.contains(&format!("\nasync fn {test}()")));
+        if !is_there {
+            wrong.insert(format!("{} has no {test}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "docs/limits.md: {wrong:#?}");
+    assert!(tests > 30, "{tests}");
+}
+
+/// `# key = value`, as the sample shows a default.
+fn default(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.strip_prefix("# ")?.split_once(" = ")?;
+    let value = value.split('#').next()?.trim().trim_matches('"');
+    let is_key = key
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_key.then_some((key, value))
 }

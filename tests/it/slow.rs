@@ -141,6 +141,26 @@ async fn a_header_block_has_a_deadline_over_http2() {
 
 // SECURITY 10
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_idles_between_two_requests_is_closed() {
+    let app = Upstream::start().await;
+    let gateway = impatient(&app_at("/app", &app.url()));
+    let mut http1 = gateway.raw().await;
+    let mut http2 = Http2::connect(&gateway).await;
+    // Not while requests come one after the other.
+    for stream in [1, 3, 5] {
+        let asked = http1.ask("GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(asked.await.status(), 200);
+        assert_eq!(http2.ask(stream, &GET).await, Outcome::answered(200, ""));
+    }
+    assert_others_are_served(&gateway).await;
+    // Nothing is said of it: there is no request that it could be the answer to.
+    http1.assert_closed().await;
+    assert_eq!(http2.outcome(7).await, Outcome::Closed(None));
+    assert_eq!(app.requests().len(), 6);
+}
+
+// SECURITY 10
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_trickles_is_a_408() {
     let app = Upstream::start().await;
     let gateway = impatient(&app_at("/app", &app.url()));

@@ -544,6 +544,12 @@ async fn a_route_of_some_methods_lets_no_header_ask_for_another() {
             .await
             .expect(200);
         assert_eq!(app.only().header(name), "", "{name}");
+        let doubled = name.replace('-', "--");
+        let headers = [(doubled.as_str(), "DELETE")];
+        let answer = gateway.anonymous().get_with("/some", &headers).await;
+        answer.expect(200);
+        assert_eq!(app.only().header(&doubled), "", "{doubled}");
+        let headers = [(name, "DELETE")];
         gateway
             .anonymous()
             .get_with("/any", &headers)
@@ -581,6 +587,33 @@ async fn trusted_proxies_are_continued() {
     assert_eq!(arrived.header("x-request-id"), "from-the-balancer");
     let line = gateway.log_line(answer.header("x-request-id")).await;
     assert_eq!(line["client"], "198.51.100.7");
+}
+
+// SECURITY 15
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_none_is_nobodys_word() {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&format!(
+        "[gateway]\ntrusted_proxies = ['127.0.0.0/8']\n{}",
+        routes(&app.url())
+    ));
+    let own = gateway.address().port().to_string();
+    for (said, told) in [
+        ("8443", "8443"),
+        ("65536", &own),
+        ("-1", &own),
+        ("443, 80", &own),
+        ("443;", &own),
+        ("https", &own),
+        ("4 43", &own),
+        ("", &own),
+    ] {
+        for caller in [gateway.anonymous(), gateway.anonymous_http2()] {
+            let headers = [("x-forwarded-port", said)];
+            caller.get_with("/open", &headers).await.expect(200);
+            assert_eq!(app.only().header("x-forwarded-port"), told, "{said:?}");
+        }
+    }
 }
 
 // SECURITY 17

@@ -254,10 +254,10 @@ async fn a_client_that_breaks_off_its_upload_says_nothing_of_the_app() {
     for app in &apps {
         let mut client = gateway.raw().await;
         client
-            .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
+            .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nxyz")
             .await;
         let mut link = app.accept().await;
-        link.until(b"abc").await;
+        link.until(b"xyz").await;
         drop(client);
         link.assert_closed().await;
     }

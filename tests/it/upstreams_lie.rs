@@ -255,10 +255,10 @@ async fn an_answer_to_half_a_request_ends_its_connection() {
     let (app, gateway) = open_route().await;
     let mut client: Raw = gateway.raw().await;
     client
-        .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
+        .send("POST /app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nxyz")
         .await;
     let mut link = app.accept().await;
-    link.until(b"abc").await;
+    link.until(b"xyz").await;
     link.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
         .await;
     assert_eq!(client.head().await.status(), 200);

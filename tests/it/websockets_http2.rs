@@ -37,6 +37,8 @@ use crate::harness::http2::Http2;
 use crate::harness::http2::INITIAL_WINDOW_SIZE;
 use crate::harness::http2::Outcome;
 use crate::harness::http2::RESET;
+use crate::harness::http2::WINDOW_UPDATE;
+use crate::harness::http2::frame;
 use crate::harness::in_time;
 use crate::harness::raw;
 use crate::harness::upstream::RawUpstream;
@@ -494,6 +496,27 @@ async fn a_client_that_does_not_read_slows_its_own_app_down_and_nothing_else() {
     none.remove(1);
     http2.headers(3, END_STREAM, &none).await;
     assert_eq!(http2.frame_of(3).await.kind, HEADERS);
+}
+
+// SECURITY 9
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_are_opened_for_messages_are_no_flood() {
+    let app = App::start().await;
+    let gateway = Gateway::start(&format!(
+        "connections.control_frames = 100\n{}",
+        routes(&app.url())
+    ));
+    let mut http2 = Http2::connect(&gateway).await;
+    http2.headers(1, 0, &OPENING).await;
+    let (_, mut server) = app.accept().await;
+    assert_eq!(http2.frame_of(1).await.kind, HEADERS);
+    let opening = [0, 1].map(|stream| frame(WINDOW_UPDATE, 0, stream, &7_u32.to_be_bytes()));
+    for _ in 0..300 {
+        server.send(Message::text("there")).await.unwrap();
+        assert_eq!(http2.frame_of(1).await.kind, DATA);
+        http2.raw().send(opening.concat()).await;
+    }
+    assert_eq!(gateway.metric("portcullis_http2_floods_total"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,6 +204,18 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
                  header of its `request_headers`"
             ));
         }
+        let is_method = |header: &&HeaderName| {
+            let mut names = values::METHOD_OVERRIDES.iter();
+            names.any(|other| values::folds_alike(header.as_str(), other.as_str()))
+        };
+        let set = route.request_headers.set.iter().map(|(header, _)| header);
+        let passed = set.chain(&route.allow_headers).filter(is_method);
+        for header in passed.filter(|_| route.methods.is_some()) {
+            problem(format!(
+                "route `{name}` lists `methods`, and gives its app {header}, by which frameworks take a \
+                 request for another method than the one that was admitted"
+            ));
+        }
         if route.forward_authorization && changed.contains("authorization") {
             problem(format!(
                 "route `{name}` names authorization in `request_headers` and leaves it to the caller by \
@@ -216,15 +228,21 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
 fn odd_listeners(config: &Config, report: &Report<'_>) {
     for listener in &config.listeners {
         let strangers = !listener.address.ip().is_loopback();
-        if listener.kind == ListenerKind::Plain
-            && strangers
-            && config.gateway.trusted_proxies.is_empty()
-        {
-            report.warning_at(listener.position, format!(
-                "{} speaks plain HTTP to loopback and `trusted_proxies` only, and there are none; \
-                 name the balancer there",
-                listener.address,
-            ));
+        let is_for_balancers = listener.kind == ListenerKind::Plain || listener.proxy_protocol;
+        if is_for_balancers && strangers && config.gateway.trusted_proxies.is_empty() {
+            let speaks = if listener.proxy_protocol {
+                "takes PROXY headers"
+            } else {
+                "speaks plain HTTP"
+            };
+            report.warning_at(
+                listener.position,
+                format!(
+                    "{} {speaks} with loopback and `trusted_proxies` only, and there are none; name \
+                     the balancer there",
+                    listener.address,
+                ),
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::domain::Scopes;
 pub(super) fn routes(
     root: &Table<'_>,
     upstreams: &mut Upstreams,
-    headers: &IdentityHeaders,
+    headers: &Arc<IdentityHeaders>,
 ) -> Vec<Route> {
     root.table("defaults", |defaults| {
         // Read once for itself: what is wrong there is wrong even if every route says otherwise.
@@ -68,7 +68,7 @@ fn route_and_paths<'a>(
     value: Value<'a>,
     defaults: &Table<'a>,
     upstreams: &mut Upstreams,
-    headers: &IdentityHeaders,
+    headers: &Arc<IdentityHeaders>,
 ) -> Vec<Route> {
     if let Err(error) = name(value.name()) {
         value.problem(error);
@@ -111,7 +111,7 @@ fn route(
     name: &str,
     (paths, family): (Vec<PathPrefix>, &[PathPrefix]),
     upstreams: &mut Upstreams,
-    headers: &IdentityHeaders,
+    headers: &Arc<IdentityHeaders>,
 ) -> Route {
     table.later(&["audience", "max_age", "amr"]);
     // Both answer 401 as long as there is no sign-in page.
@@ -181,7 +181,7 @@ fn route(
         identity: table
             .get("identity")
             .and_then(|value| value.table(|table| identity::renamed(table, headers)))
-            .unwrap_or_else(|| headers.clone()),
+            .map_or_else(|| Arc::clone(headers), Arc::new),
         host_of_upstream: table.choice(
             "host_header",
             &[("original", Some(false)), ("upstream", Some(true))],

@@ -355,6 +355,23 @@ fn numbers_have_bounds() {
 }
 
 #[test]
+fn a_listener_for_balancers_without_any_is_told() {
+    let listener = |keys: &str| format!("[[listeners]]\naddress = \"0.0.0.0:80\"\n{keys}");
+    warned(&listener("tls = false"), &[("6:1", "speaks plain HTTP")]);
+    for keys in [
+        "proxy_protocol = true",
+        "proxy_protocol = true\ntls = false",
+    ] {
+        warned(&listener(keys), &[("6:1", "takes PROXY headers")]);
+    }
+    warned(&listener(""), &[]);
+    warned(
+        "[[listeners]]\naddress = \"127.0.0.1:80\"\nproxy_protocol = true",
+        &[],
+    );
+}
+
+#[test]
 fn listeners_are_told_apart() {
     let kinds = |text: &str| -> Vec<_> {
         let listeners = good(text).config.listeners;

@@ -1,5 +1,6 @@
 //! `[upstreams.NAME]`, and the upstreams that routes name by their URL alone.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -27,7 +28,11 @@ use crate::config::values;
 use crate::domain::Malformed;
 
 /// Every upstream so far.
-pub(super) struct Upstreams(Vec<Upstream>);
+pub(super) struct Upstreams {
+    list: Vec<Upstream>,
+    /// By name: there may be one for each of ten thousand routes.
+    indices: HashMap<String, usize>,
+}
 
 impl Upstreams {
     pub(super) fn read(root: &Table<'_>) -> Self {
@@ -39,12 +44,16 @@ impl Upstreams {
             }
             value.table(|table| upstream(value.name(), table))
         };
-        Self(
-            root.entries("upstreams")
-                .into_iter()
-                .filter_map(upstream)
-                .collect(),
-        )
+        let list: Vec<_> = root
+            .entries("upstreams")
+            .into_iter()
+            .filter_map(upstream)
+            .collect();
+        let names = list.iter().map(|upstream| upstream.name.clone());
+        Self {
+            indices: names.zip(0..).collect(),
+            list,
+        }
     }
 
     /// What a route's `upstream` means.
@@ -56,17 +65,13 @@ impl Upstreams {
         if text.value == "echo" {
             return Some(Target::Echo);
         }
-        if let Some(index) = self
-            .0
-            .iter()
-            .position(|upstream| upstream.name == text.value)
-        {
-            return Some(Target::Upstream(index));
+        if let Some(index) = self.indices.get(&text.value) {
+            return Some(Target::Upstream(*index));
         }
         if text.value.contains("://") {
             return Some(self.add(&text.value, target(value)));
         }
-        let names = self.0.iter().map(|upstream| upstream.name.as_str());
+        let names = self.list.iter().map(|upstream| upstream.name.as_str());
         let advice = meant(names.chain(["echo"]), &text.value).map_or_else(
             || {
                 "write a name from there, a URL such as \"http://127.0.0.1:5000\", or \"echo\""
@@ -80,11 +85,13 @@ impl Upstreams {
     }
 
     pub(super) fn into_list(self) -> Vec<Upstream> {
-        self.0
+        self.list
     }
 
     fn add(&mut self, name: &str, target: UpstreamTarget) -> Target {
-        self.0.push(Upstream {
+        let index = self.list.len();
+        self.indices.entry(name.to_owned()).or_insert(index);
+        self.list.push(Upstream {
             name: name.to_owned(),
             tls: speaks_tls(&target).then_some(UpstreamTls::unsaid(target.position)),
             targets: vec![target],
@@ -101,7 +108,7 @@ impl Upstreams {
             connections: CONNECTIONS,
             queue: CONNECTIONS,
         });
-        Target::Upstream(self.0.len() - 1)
+        Target::Upstream(index)
     }
 }
 

@@ -193,6 +193,21 @@ impl Served {
         self.limit_descriptors(getrlimit(Resource::Nofile).current);
     }
 
+    /// From here on, [`Served::memory_peak`] is about what comes.
+    pub(crate) fn forget_memory_peak(&self) {
+        // proc_pid_clear_refs(5): the peak becomes what there is now.
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
+    /// How much memory it had at its largest, in KiB.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let mut lines = status.lines();
+        let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.unwrap().trim().trim_end_matches(" kB");
+        peak.parse().unwrap()
+    }
+
     fn limit_descriptors(&self, current: Option<u64>) {
         let maximum = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit { current, maximum };

@@ -66,6 +66,36 @@ async fn the_app_gets_what_is_set_and_not_what_is_removed() {
     app.assert_untouched();
 }
 
+// SECURITY 13
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_what_is_set_or_removed_reaches_the_app() {
+    let keys = "request_headers = { set = { X-Tenant = \"acme\", X--Zone = \"1\" }, remove = [\"X-Debug\"] }";
+    let (gateway, app) = gateway(keys).await;
+    let alice = gateway.signed_in("alice").await;
+    let others = [
+        "x--tenant",
+        "x---tenant",
+        "x_tenant",
+        "x.tenant",
+        "x-zone",
+        "x--debug",
+    ];
+    let forged = others.map(|name| (name, "globex"));
+    let fine = [("x-tenants", "1"), ("xtenant", "2"), ("x--other", "3")];
+    let headers = [&forged[..], &fine].concat();
+    alice.get_with("/app", &headers).await.expect(200);
+    let arrived = app.only();
+    for gone in others {
+        assert_eq!(arrived.header(gone), "", "{gone}");
+    }
+    for (name, value) in fine
+        .into_iter()
+        .chain([("x-tenant", "acme"), ("x--zone", "1")])
+    {
+        assert_eq!(arrived.header(name), value, "{name}");
+    }
+}
+
 // SECURITY 17
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_for_the_app_takes_the_place_of_the_callers() {
@@ -177,12 +207,14 @@ async fn a_routes_own_word_on_https_wins_over_the_gateways() {
     }
 }
 
+/// What a trailer says is about the body that the app has sent, and stays with it.
 // SECURITY 13
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_cannot_name_the_request_in_its_trailers() {
     let app = RawUpstream::start().await;
     let gateway = Gateway::start(&format!(
-        "[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"",
+        "[routes.app]\npath = \"/app\"\nauth = \"none\"\nupstream = \"{}\"\n\
+         response_headers = {{ remove = [\"X-Sum\"] }}",
         app.url()
     ));
     let mut client = gateway.raw().await;

@@ -95,7 +95,7 @@ async fn what_is_left_of_a_path_is_never_odder_than_what_was_sent() {
         anonymous.get(path).await.expect(200);
         assert_eq!(app.only().target, target, "{path}");
     }
-    // `//evil.example` is another host to whoever takes it for a link.
+    // `//evil.example` is another host to whoever takes it for a link, and so is `/\evil.example`.
     for path in ["/old/api//evil.example/x", "/old/api//", "/old/api///x"] {
         anonymous
             .get(path)
@@ -103,6 +103,16 @@ async fn what_is_left_of_a_path_is_never_odder_than_what_was_sent() {
             .expect_problem(400, "path_refused");
         app.assert_untouched();
     }
+    // Raw, because a library would make a slash of it.
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    for path in ["/old/api/\\evil.example/x", "/old/api/\\"] {
+        let refused = stripped.raw().await.ask(&request(path)).await;
+        assert_eq!(refused.status(), 400, "{path}");
+        app.assert_untouched();
+    }
+    let passed = stripped.raw().await.ask(&request("/old/api/a\\b")).await;
+    assert_eq!(passed.status(), 200);
+    assert_eq!(app.only().target, "/a\\b");
     let (rewritten, app) = gateway(&format!("{allow}\nrewrite = \"/v2\"")).await;
     rewritten.anonymous().get("/old/api//x").await.expect(200);
     assert_eq!(app.only().target, "/v2//x");

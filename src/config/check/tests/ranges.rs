@@ -94,6 +94,12 @@ fn numbers_end_where_they_are_said_to_end() {
             ["999", "100_000_001"],
         ),
         ("limits", "ipv6_prefix", ["32", "128"], ["31", "129"]),
+        (
+            "tokens",
+            "cache_max",
+            ["1000", "100_000_000"],
+            ["999", "100_000_001"],
+        ),
         ("upstreams.a", "connections", ["1", "65535"], ["0", "65536"]),
         ("upstreams.a", "queue", ["0", "65535"], ["65536", "70000"]),
         (

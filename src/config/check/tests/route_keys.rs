@@ -136,6 +136,27 @@ fn what_the_gateway_answers_for_is_not_a_routes_to_change() {
     );
 }
 
+// SECURITY 6
+#[test]
+fn a_route_of_some_methods_cannot_ask_its_app_for_another() {
+    let problem = [("6:1", "for another method than the one that was admitted")];
+    for name in [
+        "X-HTTP-Method-Override",
+        "x-http-method",
+        "X--Method-Override",
+    ] {
+        let set = format!("request_headers = {{ set = {{ \"{name}\" = \"DELETE\" }} }}");
+        bad_route(&format!("methods = [\"POST\"]\n{set}"), &problem);
+        good_route(&set);
+        good_route(&format!(
+            "methods = [\"POST\"]\nrequest_headers = {{ remove = [\"{name}\"] }}"
+        ));
+    }
+    let allowed = "allow_headers = [\"x_http_method_override\"]";
+    bad_route(&format!("methods = [\"POST\"]\n{allowed}"), &problem);
+    good_route(allowed);
+}
+
 #[test]
 fn headers_say_what_they_mean() {
     bad_route(

@@ -272,6 +272,8 @@ fn no_alias_of_an_identity_header_is_let_through() {
         "x__auth_user",
         "content_length",
         "x_forwarded_for",
+        "client_cert",
+        "Client.Cert-Chain",
     ] {
         bad_route(
             &format!("allow_headers = [\"{alias}\"]"),
