@@ -13,6 +13,7 @@ use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
 use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
+use crate::harness::in_time;
 
 /// Which protocol curl is to insist on.
 pub(crate) const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2"];
@@ -66,13 +67,16 @@ pub(crate) async fn curl(
     curl.args(["--write-out", "%{size_upload}"]);
     curl.stdin(Stdio::piped()).stdout(Stdio::piped());
     let upload = upload.to_owned();
-    let said = tokio::task::spawn_blocking(move || {
-        let mut asking = curl.spawn().unwrap();
-        // curl that was refused reads no more of it.
-        let _ = asking.stdin.take().unwrap().write_all(&upload);
-        asking.wait_with_output().unwrap()
+    // In a task of its own: the test may play the app at the same time.
+    let asking = tokio::spawn(async move {
+        tokio::task::block_in_place(|| {
+            let mut asking = curl.spawn().unwrap();
+            // curl that was refused reads no more of it.
+            let _ = asking.stdin.take().unwrap().write_all(&upload);
+            asking.wait_with_output().unwrap()
+        })
     });
-    let said = said.await.unwrap();
+    let said = in_time("curl", asking).await.unwrap();
     assert!(said.status.success(), "{path} {arguments:?}: {said:?}");
     let mut told = read(&fs::read_to_string(heads).unwrap());
     told.answer.body = fs::read(body).unwrap().into();
