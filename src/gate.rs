@@ -37,6 +37,7 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header;
 use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
@@ -332,7 +333,7 @@ impl Gate {
     /// Who asks from another origin, and the policy that answers. Known before anything is decided,
     /// so that a refusal can be read as well as an answer; `None`, at no cost, for everybody else.
     fn reader(&self, inbound: &Inbound) -> Option<Reader<'_>> {
-        let origin = inbound.headers().get(http::header::ORIGIN)?.clone();
+        let origin = inbound.headers().get(header::ORIGIN)?.clone();
         let (path, method) = (inbound.path(), inbound.method());
         if self.own_paths.find(path, method).is_some() {
             let cors = self.own_cors.as_deref()?;
@@ -417,6 +418,14 @@ impl Gate {
                     cors.apply(None, headers);
                 }
             }
+        }
+        // RFC 9110 §9.3.2. hyper keeps content back itself, but only from HTTP/1.1; over HTTP/2 it would
+        // make the answer malformed (RFC 9113 §8.1.1).
+        if record.is_head()
+            && let Some(length) = response.body_mut().take_content()
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         record.conclude(decision, response.status());
         response.map(|body| body.recorded(record, &self.streams))

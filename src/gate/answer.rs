@@ -156,6 +156,11 @@ impl Record {
         &self.request_id
     }
 
+    /// Whether it asks for a header without its content.
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// Whether it is a call of gRPC, which is refused in words of its own.
     pub fn is_call(&self) -> bool {
         self.is_call
@@ -271,6 +276,14 @@ impl AnswerBody {
             (self.record, self.lease) = (Some(record), lease);
         }
         self
+    }
+
+    /// Takes away the content that the gateway made itself, where there is any: how long it was.
+    pub fn take_content(&mut self) -> Option<usize> {
+        match &mut self.kind {
+            Kind::Bytes(bytes) if !bytes.is_empty() => Some(std::mem::take(bytes).len()),
+            Kind::Bytes(_) | Kind::Upstream(_) | Kind::Own(_) | Kind::Tunnel(_) => None,
+        }
     }
 
     /// Whether a tunnel begins behind this answer.

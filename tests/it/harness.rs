@@ -5,10 +5,13 @@
 
 pub(crate) mod binary;
 pub(crate) mod caller;
+pub(crate) mod curl;
 pub(crate) mod forge;
 pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod http2_upstream;
+pub(crate) mod nginx;
+pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod upstream;
 

@@ -1,18 +1,11 @@
 //! Debian's nginx as an app: two of them, killed and started again while requests are under way.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use reqwest::Method;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
@@ -20,83 +13,12 @@ use crate::harness::eventually;
 use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
 use crate::harness::goes_without;
+use crate::harness::nginx::Nginx;
 
-const NGINX: &str = "/usr/sbin/nginx";
-
-/// One nginx in one process, on a port that stays its own.
-struct Nginx {
-    folder: Folder,
-    address: SocketAddr,
-    process: Option<Child>,
-}
-
-impl Nginx {
-    async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let folder = Folder::new();
-        let here = folder.root().display();
-        folder.write(
-            "nginx.conf",
-            &format!(
-                r#"
-                daemon off;
-                master_process off;
-                pid {here}/pid;
-                error_log {here}/error.log;
-                events {{}}
-                http {{
-                    access_log off;
-                    client_body_temp_path {here}/body;
-                    proxy_temp_path {here}/proxy;
-                    fastcgi_temp_path {here}/fastcgi;
-                    uwsgi_temp_path {here}/uwsgi;
-                    scgi_temp_path {here}/scgi;
-                    keepalive_requests 20;
-                    server {{
-                        listen {address};
-                        location / {{ return 200 "{name}"; }}
-                    }}
-                }}
-                "#
-            ),
-        );
-        let mut nginx = Self {
-            folder,
-            address,
-            process: None,
-        };
-        nginx.run().await;
-        nginx
-    }
-
-    async fn run(&mut self) {
-        let process = Command::new(NGINX)
-            .arg("-p")
-            .arg(self.folder.root())
-            .args(["-e", "error.log", "-c", "nginx.conf"])
-            .stdin(Stdio::null())
-            .spawn();
-        self.process = Some(process.unwrap());
-        eventually("nginx to listen", async || {
-            TcpStream::connect(self.address).await.ok()
-        })
-        .await;
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        self.kill();
-    }
+/// One that says its name.
+async fn named(name: &str) -> Nginx {
+    let server = format!("location / {{ return 200 \"{name}\"; }}");
+    Nginx::start(&Folder::new(), "", &server).await
 }
 
 /// Callers that ask without pause, and what they were answered.
@@ -142,10 +64,10 @@ impl Load {
 // SECURITY 53
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_may_be_killed_and_started_again_and_no_idempotent_request_fails() {
-    if !Path::new(NGINX).exists() {
+    if !Nginx::is_there() {
         return goes_without("nginx");
     }
-    let (mut one, mut other) = (Nginx::start("one").await, Nginx::start("other").await);
+    let (mut one, mut other) = (named("one").await, named("other").await);
     let gateway = Gateway::start(&format!(
         r#"
         limits.per_address = "off"
@@ -159,7 +81,8 @@ async fn nginx_may_be_killed_and_started_again_and_no_idempotent_request_fails()
         auth = "none"
         upstream = "app"
         "#,
-        one.address, other.address
+        one.address(),
+        other.address()
     ));
     let load = Load::default();
     let over_both = [Gateway::anonymous, Gateway::anonymous_http2];

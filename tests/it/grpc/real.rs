@@ -2,97 +2,29 @@
 //! without a token.
 
 use std::fs;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 
 use serde_json::Value;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use crate::harness::caller::Caller;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::goes_without;
-
-/// The Python that Debian's modules belong to.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// A Python process, and what it says, line by line. It is killed when it is dropped.
-struct Python {
-    child: Child,
-    said: NamedTempFile,
-}
-
-impl Python {
-    fn start(script: &str, arguments: &[&str]) -> Self {
-        let said = NamedTempFile::new().unwrap();
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/grpc/");
-        let child = Command::new(PYTHON)
-            .arg(format!("{folder}{script}"))
-            .args(arguments)
-            .env_remove("http_proxy")
-            .env_remove("https_proxy")
-            .stdin(Stdio::piped())
-            .stdout(said.reopen().unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, said }
-    }
-
-    /// The whole lines so far that are meant.
-    fn lines(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
-        let said = fs::read_to_string(self.said.path()).unwrap();
-        let whole = said
-            .split_inclusive('\n')
-            .filter_map(|line| line.strip_suffix('\n'));
-        whole
-            .filter(|line| is_meant(line))
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// The first of them, once it is there.
-    async fn line(&self, is_meant: impl Fn(&str) -> bool) -> String {
-        eventually("a line of Python", async || {
-            self.lines(&is_meant).into_iter().next()
-        })
-        .await
-    }
-
-    fn calls(&self) -> usize {
-        self.lines(|line| line.starts_with("called")).len()
-    }
-
-    async fn cancelled(&self, times: usize) {
-        eventually("a call to be cancelled", async || {
-            (self.lines(|line| line == "cancelled").len() == times).then_some(())
-        })
-        .await;
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::program::Program;
 
 struct Both {
     gateway: Gateway,
-    app: Python,
+    app: Program,
     token: String,
     alice: Caller,
 }
 
 async fn start() -> Option<Both> {
-    let is_there = Command::new(PYTHON).args(["-c", "import grpc"]).output();
-    if !is_there.is_ok_and(|output| output.status.success()) {
+    if !Program::python_has("grpc") {
         goes_without("python3-grpcio");
         return None;
     }
-    let app = Python::start("app.py", &[]);
+    let app = Program::python("grpc/app.py", &[]);
     let port = app.line(|line| line.starts_with("port")).await;
     let port = port.trim_start_matches("port ");
     let gateway = Gateway::start(&format!(
@@ -130,19 +62,31 @@ async fn start() -> Option<Both> {
 }
 
 impl Both {
-    fn begin(&self, call: &str, token: &str) -> Python {
+    fn begin(&self, call: &str, token: &str) -> Program {
         let target = self.gateway.address().to_string();
         let authority = self.gateway.folder().path("trusted.pem");
         let arguments = [&*target, authority.to_str().unwrap(), call, token];
-        Python::start("client.py", &arguments)
+        Program::python("grpc/client.py", &arguments)
     }
 
     async fn call(&self, call: &str, token: &str) -> Value {
         outcome(&self.begin(call, token)).await
     }
+
+    /// How many calls have reached the app.
+    fn calls(&self) -> usize {
+        self.app.lines(|line| line.starts_with("called")).len()
+    }
+
+    async fn cancelled(&self, times: usize) {
+        eventually("a call to be cancelled", async || {
+            (self.app.lines(|line| line == "cancelled").len() == times).then_some(())
+        })
+        .await;
+    }
 }
 
-async fn outcome(client: &Python) -> Value {
+async fn outcome(client: &Program) -> Value {
     let line = client.line(|line| line.contains("\"code\"")).await;
     serde_json::from_str(&line).unwrap()
 }
@@ -159,7 +103,7 @@ async fn all_four_kinds_of_call_pass_with_a_token_and_none_without() {
         ("Both", json!(["alice:a", "alice:b", "alice:c"])),
     ] {
         let call = format!("/notes/{method}");
-        let calls = both.app.calls();
+        let calls = both.calls();
         let refused = both.call(&call, "").await;
         assert_eq!(
             (&refused["code"], &refused["messages"]),
@@ -171,7 +115,7 @@ async fn all_four_kinds_of_call_pass_with_a_token_and_none_without() {
         );
         let forged = both.call(&call, "x.y.z").await;
         assert_eq!(forged["code"], 16, "{forged}");
-        assert_eq!(both.app.calls(), calls, "a refused call reached the app");
+        assert_eq!(both.calls(), calls, "a refused call reached the app");
         let answered = both.call(&call, &both.token).await;
         assert_eq!(
             (&answered["code"], &answered["messages"]),
@@ -194,7 +138,7 @@ async fn a_client_learns_from_its_status_why_it_was_refused() {
         return;
     };
     assert_eq!(both.call("/few/Unary", &both.token).await["code"], 0);
-    let calls = both.app.calls();
+    let calls = both.calls();
     for (call, code) in [
         ("/wider/Unary", 7),
         ("/few/Unary", 8),
@@ -206,7 +150,7 @@ async fn a_client_learns_from_its_status_why_it_was_refused() {
         let refused = both.call(call, &both.token).await;
         assert_eq!(refused["code"], code, "{call}: {refused}");
     }
-    assert_eq!(both.app.calls(), calls, "a refused call reached the app");
+    assert_eq!(both.calls(), calls, "a refused call reached the app");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +163,7 @@ async fn a_call_ends_with_its_session_and_with_its_deadline() {
         (&late["code"], &late["messages"]),
         (&json!(4), &json!(["begun"]))
     );
-    both.app.cancelled(1).await;
+    both.cancelled(1).await;
     let client = both.begin("/notes/Slow", &both.token);
     client.line(|line| line.contains("begun")).await;
     both.alice
@@ -238,5 +182,5 @@ async fn a_call_ends_with_its_session_and_with_its_deadline() {
             .contains("session was ended"),
         "{ended}"
     );
-    both.app.cancelled(2).await;
+    both.cancelled(2).await;
 }
