@@ -177,7 +177,7 @@ pub(super) enum Risk {
 }
 
 /// Whoever closes idle connections waits for longer than this.
-const MOMENT: Duration = Duration::from_millis(5);
+const MOMENT: Duration = Duration::from_millis(1);
 
 impl Way<'_> {
     async fn connect(&self) -> io::Result<(TcpStream, SocketAddr)> {
