@@ -259,7 +259,7 @@ impl Gate {
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
     fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
-        route.admit(inbound.source().address.ip())?;
+        route.admit(&inbound.source().address)?;
         // A route that forwards the header as the app's own does not read it as a credential.
         let credential = (!route.config().forward_authorization)
             .then(|| inbound.authorization())
@@ -317,7 +317,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
-            route.admit(inbound.source().address.ip())?;
+            route.admit(&inbound.source().address)?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
             }

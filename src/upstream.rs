@@ -1,9 +1,9 @@
 //! Upstreams: named, each with targets, and on each core with its own connections to them.
 //!
 //! A connection belongs to one core from its first to its last byte, so nothing here is locked. At
-//! most `connections` are in use at once from a core, and idle ones end soon; `queue` more requests may wait, and are refused
-//! when they have waited for `timeouts.connect` (SECURITY 53). A connection goes back to the pool only when
-//! its response was read to the end (SECURITY 54).
+//! most `connections` are in use at once from a core, and idle ones end soon; `queue` more requests may
+//! wait, and are refused when they have waited for `timeouts.connect` (SECURITY 53). A connection goes back
+//! to the pool only when its response was read to the end (SECURITY 54).
 //!
 //! A request is never sent where something could happen twice: again only where not a byte of it was
 //! sent, or where it is idempotent, has no body, and its connection ended before a byte of an answer.

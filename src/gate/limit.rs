@@ -3,7 +3,6 @@
 //! First the address, before any credential; then, once the caller is known, the narrowest first,
 //! stopping at the first refusal. What was spent stays spent.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -76,7 +75,7 @@ impl Limits {
     /// Where it is spent.
     pub fn admit_source(&self, source: &Source, spent: &mut Spent) -> Result<(), Limited> {
         match &self.per_address {
-            Some(quota) if !self.is_exempt(source.address.ip()) => {
+            Some(quota) if !source.address.is_in(&self.exempt) => {
                 quota.spend(&self.source(source), spent)
             }
             _ => Ok(()),
@@ -128,10 +127,6 @@ impl Limits {
         Ok(())
     }
 
-    fn is_exempt(&self, address: IpAddr) -> bool {
-        self.exempt.iter().any(|network| network.contains(&address))
-    }
-
     /// Whom a limit by `by` counts.
     pub(super) fn key(&self, by: LimitBy, caller: &Caller, source: &Source) -> LimitKey {
         match (by, caller) {
@@ -150,7 +145,7 @@ impl Limits {
 
     /// Who holds what a request takes of an app; nobody where the network is exempt.
     pub fn holder(&self, source: &Source) -> Option<LimitKey> {
-        (!self.is_exempt(source.address.ip())).then(|| self.source(source))
+        (!source.address.is_in(&self.exempt)).then(|| self.source(source))
     }
 
     fn source(&self, source: &Source) -> LimitKey {

@@ -4,7 +4,6 @@
 //! of the same host and path. Nothing ever falls through to a shorter path or a wider host.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -33,6 +32,7 @@ use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
 use crate::gate::path::encoded;
 use crate::gate::path::fold_case;
+use crate::gate::source::Address;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::token::verify::Claims;
 
@@ -125,9 +125,9 @@ impl Route {
     /// # Errors
     ///
     /// Where they are not.
-    pub fn admit(&self, source: IpAddr) -> Result<(), Forbidden> {
+    pub fn admit(&self, source: &Address) -> Result<(), Forbidden> {
         let networks = &self.config.addresses;
-        if networks.is_empty() || networks.iter().any(|network| network.contains(&source)) {
+        if networks.is_empty() || source.is_in(networks) {
             Ok(())
         } else {
             Err(Forbidden::Address)

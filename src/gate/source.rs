@@ -26,7 +26,7 @@ pub struct Connection {
 pub struct Address {
     ip: IpAddr,
     text: HeaderValue,
-    /// Whether it is the other end itself, and not merely all that is known of it.
+    /// Whether it is whoever asks, and not merely the last of whom something is known.
     is_known: bool,
 }
 
@@ -49,6 +49,12 @@ impl Address {
             is_known: false,
             ..Self::new(ip)
         }
+    }
+
+    /// Whether it lies in one of these networks, so that whoever is there may have what they may. That
+    /// cannot be said of whom nobody knows.
+    pub fn is_in(&self, networks: &[IpNet]) -> bool {
+        self.is_known && contains(networks, self.ip)
     }
 
     /// The address itself.
@@ -78,7 +84,7 @@ impl Source {
     /// Reads `X-Forwarded-For` from right to left as long as the hop that added an entry is
     /// trusted (SECURITY 15). From anybody else the header is not read at all.
     pub fn resolve(peer: &Address, trusted: &[IpNet], headers: &HeaderMap) -> Self {
-        if !peer.is_known || !contains(trusted, peer.ip) {
+        if !peer.is_in(trusted) {
             return Self {
                 address: peer.clone(),
                 through_proxy: false,
@@ -86,6 +92,7 @@ impl Source {
             };
         }
         let mut address = peer.ip;
+        let mut is_known = true;
         let mut hops = Vec::new();
         let entries = headers
             .get_all("x-forwarded-for")
@@ -93,8 +100,10 @@ impl Source {
             .flat_map(|line| line.to_str().unwrap_or("?").split(','))
             .collect::<Vec<_>>();
         for entry in entries.into_iter().rev() {
-            // An entry nobody can read ends the chain: what is left of it proves nothing.
+            // An entry nobody can read ends the chain: what is left of it proves nothing. The hop before it
+            // spoke for somebody, and is held responsible, but is not who asks.
             let Some(earlier) = parse_entry(entry) else {
+                is_known = false;
                 break;
             };
             hops.push(address);
@@ -105,7 +114,10 @@ impl Source {
         }
         hops.reverse();
         Self {
-            address: Address::new(address),
+            address: Address {
+                is_known,
+                ..Address::new(address)
+            },
             through_proxy: true,
             hops,
         }
@@ -227,6 +239,20 @@ mod tests {
             "10.0.0.2",
             "10.0.0.2, 10.0.0.1",
         );
+    }
+
+    // SECURITY 15
+    #[test]
+    fn whom_nobody_knows_is_in_no_network() {
+        let inside = ["10.0.0.0/8".parse().unwrap()];
+        let is_inside = |lines| resolve("10.0.0.1", lines).address.is_in(&inside);
+        assert!(is_inside(&[]), "the proxy itself");
+        assert!(is_inside(&["10.0.0.2"]));
+        assert!(!is_inside(&["198.51.100.7"]));
+        assert!(!is_inside(&["unknown"]));
+        assert!(!is_inside(&["198.51.100.7, unknown, 10.0.0.2"]));
+        let mute = Address::of_mute_balancer("10.0.0.1".parse().unwrap());
+        assert!(!mute.is_in(&inside));
     }
 
     proptest! {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -27,7 +26,6 @@ use crate::harness::http2_upstream::Answered;
 use crate::harness::http2_upstream::Authority;
 use crate::harness::http2_upstream::Http2Upstream;
 use crate::harness::http2_upstream::whole;
-use crate::harness::in_time;
 use crate::harness::upstream::RawUpstream;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -213,17 +211,22 @@ impl Drop for Gone {
 // SECURITY 12, 54
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_breaks_off_aborts_one_stream_and_no_other() {
-    let app = Http2Upstream::h2c(|request: Request<Incoming>| async move {
-        if request.uri().path() != "/open/half" {
-            return whole("ok");
+    let begun = Arc::new(Notify::new());
+    let is_begun = Arc::clone(&begun);
+    let app = Http2Upstream::h2c(move |request: Request<Incoming>| {
+        let is_begun = Arc::clone(&is_begun);
+        async move {
+            if request.uri().path() != "/open/half" {
+                return whole("ok");
+            }
+            let (sender, frames) = mpsc::channel(4);
+            tokio::spawn(async move {
+                let _ = sender.send(Ok(Frame::data(Bytes::from("half")))).await;
+                is_begun.notified().await;
+                let _ = sender.send(Err("no more".into())).await;
+            });
+            told(frames)
         }
-        let (sender, frames) = mpsc::channel(4);
-        tokio::spawn(async move {
-            let _ = sender.send(Ok(Frame::data(Bytes::from("half")))).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let _ = sender.send(Err("no more".into())).await;
-        });
-        told(frames)
     })
     .await;
     let gateway = Gateway::start(&routes(&app.url("h2c"), ""));
@@ -234,6 +237,7 @@ async fn an_app_that_breaks_off_aborts_one_stream_and_no_other() {
             .await
             .unwrap();
         assert_eq!(response.status(), 200);
+        begun.notify_one();
         assert!(response.bytes().await.is_err(), "it looked whole");
         caller.get("/open").await.expect(200);
     }
@@ -664,10 +668,11 @@ async fn checking_nothing_is_said_aloud() {
     );
     portcullis(&folder, &["check", "--strict"]).expect(1);
     let running = crate::harness::binary::Served::start(&folder).await;
-    in_time("a warning", async {
-        while !running.said().contains("insecure_skip_verify") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    eventually("a warning", async || {
+        running
+            .said()
+            .contains("insecure_skip_verify")
+            .then_some(())
     })
     .await;
 }

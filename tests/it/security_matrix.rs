@@ -1,5 +1,6 @@
 //! `docs/security.md` says which test proves which requirement, and what the others wait for;
-//! `docs/limits.md` what whoever passes a limit is answered. Here they are held to that.
+//! `docs/limits.md` what whoever passes a limit is answered, and the README by which codes refusals go. Here
+//! they are held to that.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -155,6 +156,42 @@ const NO_LIMITS: [&str; 4] = [
     "hashing.memory",
     "hashing.iterations",
 ];
+
+#[test]
+fn every_code_of_a_refusal_is_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    // What the health checks say is for machines that ask for nothing but the status.
+    files.retain(|file| !file.ends_with("telemetry/admin.rs"));
+    let codes: BTreeSet<String> = files.iter().flat_map(|file| codes(file)).collect();
+    assert!(codes.contains("no_route") && codes.len() > 30, "{codes:?}");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let missing: Vec<_> = codes
+        .iter()
+        .filter(|code| !readme.contains(&format!("`{code}`")))
+        .collect();
+    assert!(missing.is_empty(), "the README does not say {missing:?}");
+}
+
+/// What stands as a text behind a status: `StatusCode::NOT_FOUND, "no_route"`.
+fn codes(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let code = |behind: &str| {
+        let behind =
+            behind.trim_start_matches(|letter: char| letter.is_ascii_uppercase() || letter == '_');
+        let behind = behind.strip_prefix(',')?;
+        let (code, _) = behind.trim_start().strip_prefix('"')?.split_once('"')?;
+        let is_code = code
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_code.then(|| code.to_owned())
+    };
+    text.split("StatusCode::")
+        .skip(1)
+        .filter_map(code)
+        .collect()
+}
 
 #[test]
 fn the_table_of_limits_is_true() {
