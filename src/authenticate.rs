@@ -226,13 +226,15 @@ impl Judge {
             return Some(why.label());
         }
         let has_run_out = claims.expires_at < unix_seconds(self.clock.now());
-        let is_known = self.keys.load().verifying(claims.kid()).is_some();
-        (!is_known && !has_run_out).then(|| Invalid::UnknownKey.reason())
+        let keys = self.keys.load();
+        let is_known = |kid| keys.verifying(kid).is_some();
+        (!claims.kid().is_none_or(is_known) && !has_run_out).then(|| Invalid::UnknownKey.reason())
     }
 
     /// Asked for every request, however well known its token is.
     fn alive(&self, claims: &Claims) -> Result<(), Unauthenticated> {
-        if self.revocations.is_ended(claims.session) {
+        let is_ended = |session| self.revocations.is_ended(session);
+        if claims.session.is_some_and(is_ended) {
             return Err(Unauthenticated::Refused(Reason::SessionEnded));
         }
         if let Subject::User(user) = claims.subject

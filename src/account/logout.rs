@@ -34,7 +34,7 @@ pub async fn logout(
     JsonOrNothing(logging_out): JsonOrNothing<LoggingOut>,
 ) -> Result<StatusCode, Refusal> {
     let now = accounts.clock.now();
-    let session = signed_in.identity.claims().session;
+    let session = signed_in.session;
     let ended = if logging_out.all {
         accounts.store.end_sessions(signed_in.user, now).await
     } else {

@@ -44,7 +44,7 @@ pub async fn me(
         "name": user.name.as_ref().map(|name| name.as_str()),
         "roles": user.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
         "scope": claims.scopes.to_string(),
-        "session": claims.session.to_string(),
+        "session": signed_in.session.to_string(),
         "auth_time": claims.authenticated_at,
         "amr": claims.methods,
         "created_at": humantime::format_rfc3339_seconds(user.created_at).to_string(),

@@ -80,7 +80,7 @@ pub async fn change(
     let now = accounts.clock.now();
     let change = PasswordChange {
         user: found.user.id,
-        session: signed_in.identity.claims().session,
+        session: signed_in.session,
         password_version: found.password_version,
         password: password.map_err(|_| refuse(busy()))?,
         now,

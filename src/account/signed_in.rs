@@ -10,6 +10,7 @@ use http::request::Parts;
 use crate::account::Accounts;
 use crate::authenticate::Identity;
 use crate::authenticate::Unauthenticated;
+use crate::domain::SessionId;
 use crate::domain::Subject;
 use crate::domain::UserId;
 use crate::intake::Origin;
@@ -21,6 +22,8 @@ use crate::problem::Problem;
 pub struct SignedIn {
     /// Who.
     pub user: UserId,
+    /// In which session.
+    pub session: SessionId,
     /// What the token says.
     pub identity: Identity,
 }
@@ -38,10 +41,13 @@ impl FromRequestParts<Arc<Accounts>> for SignedIn {
             .judge
             .identify(parts.headers.get(header::AUTHORIZATION))
             .map_err(|why: Unauthenticated| Refusal::unauthenticated(&origin, why))?;
-        match identity.claims().subject {
-            Subject::User(user) if identity.claims().client.is_first_party() => {
-                Ok(Self { user, identity })
-            }
+        let claims = identity.claims();
+        match (&claims.subject, claims.session) {
+            (Subject::User(user), Some(session)) if claims.client.is_first_party() => Ok(Self {
+                user: *user,
+                session,
+                identity,
+            }),
             _ => {
                 let detail = "Only a sign-in of the user's own may manage the account.";
                 let problem = Problem::new(StatusCode::FORBIDDEN, "first_party_only", detail);

@@ -41,7 +41,7 @@ impl Told {
         let roles: Vec<&str> = claims.roles.iter().map(|role| role.as_str()).collect();
         let roles = roles.join(",");
         let scopes = claims.scopes.to_string();
-        let session = claims.session.to_string();
+        let session = claims.session.map(|session| session.to_string());
         let name = claims.name.as_ref();
         let name = name.map(|name| percent_encode(name.as_str()));
         let (user, method) = match &claims.subject {
@@ -59,7 +59,7 @@ impl Told {
             claims.email.as_ref().map(EmailAddress::as_str),
             Some(&*roles).filter(|roles| !roles.is_empty()),
             Some(&*scopes).filter(|scopes| !scopes.is_empty()),
-            Some(&*session),
+            session.as_deref(),
             method,
             client,
         ];

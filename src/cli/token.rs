@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::domain::SessionId;
 use crate::store::Open;
 use crate::token::opaque::RefreshToken;
+use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
 use crate::token::verify::Verifier;
 
@@ -67,11 +68,16 @@ async fn session_of(config: &Config, opened: &Opened, token: &str) -> anyhow::Re
     let now = opened.clock.now();
     let keys = opened.ring.reload(now).await?;
     match Verifier::new(config.gateway.issuer()).verify(&keys, token, now) {
-        Ok(claims) => Ok(claims.session),
+        Ok(Claims {
+            session: Some(session),
+            ..
+        }) => Ok(session),
         Err(Invalid::Expired) => bail!(
             "the access token has expired by itself; to end its session give its refresh token, \
              or use `portcullis user logout`"
         ),
-        Err(_) => bail!("this is neither an access token nor a refresh token of this gateway"),
+        Ok(_) | Err(_) => {
+            bail!("this is neither an access token nor a refresh token of this gateway")
+        }
     }
 }

@@ -261,11 +261,18 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
 }
 
 /// Never edit one that was released: its checksum is in every database.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "accounts, sessions, keys",
-    include_str!("migrations/sqlite/0001_accounts_sessions_keys.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "accounts, sessions, keys",
+        include_str!("migrations/sqlite/0001_accounts_sessions_keys.sql"),
+    ),
+    (
+        2,
+        "sessions of browsers and machines",
+        include_str!("migrations/sqlite/0002_sessions_of_browsers_and_machines.sql"),
+    ),
+];
 
 fn blob(id: Uuid) -> Vec<u8> {
     id.into_bytes().to_vec()

@@ -92,7 +92,7 @@ pub fn assertion(
         iss: issuer,
         aud: claims.route,
         sub: caller.subject.to_string(),
-        sid: caller.session.to_string(),
+        sid: caller.session.map(|session| session.to_string()),
         client_id: (!caller.client.is_first_party()).then(|| caller.client.as_str()),
         scope: caller.scopes.to_string(),
         roles: names(&caller.roles),
@@ -139,7 +139,8 @@ struct Assertion<'a> {
     iss: &'a str,
     aud: &'a str,
     sub: String,
-    sid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "String::is_empty")]

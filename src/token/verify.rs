@@ -39,8 +39,8 @@ use crate::keys::KeySet;
 pub struct Claims {
     /// `sub`
     pub subject: Subject,
-    /// `sid`
-    pub session: SessionId,
+    /// `sid`; every token of ours has one.
+    pub session: Option<SessionId>,
     /// `client_id`
     pub client: ClientId,
     /// `scope`
@@ -62,13 +62,13 @@ pub struct Claims {
     /// `exp`, seconds since the epoch
     pub expires_at: u64,
     /// Private, so that no other room can write a `Claims` down.
-    kid: String,
+    kid: Option<String>,
 }
 
 impl Claims {
-    /// Which key signed it.
-    pub fn kid(&self) -> &str {
-        &self.kid
+    /// Which of our keys signed it; none where it is no signed token.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
     }
 }
 
@@ -291,7 +291,7 @@ impl Payload {
         }
         Ok(Claims {
             subject,
-            session: SessionId::parse(&self.sid)?,
+            session: Some(SessionId::parse(&self.sid)?),
             client: ClientId::parse(&self.client_id)?,
             scopes: Scopes::parse(&self.scope)?,
             roles: self
@@ -306,7 +306,7 @@ impl Payload {
             authenticated_at: self.auth_time,
             methods: self.amr,
             expires_at: self.exp,
-            kid,
+            kid: Some(kid),
         })
     }
 }

@@ -34,9 +34,9 @@ impl Store {
     pub async fn open_session(&self, new: NewSession) -> Result<bool, Unavailable> {
         let mut transaction = self.write().await?;
         let opened = sqlx::query(
-            "INSERT INTO sessions (id, user_id, client, scopes, authenticated_at, expires_at, \
+            "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
              address, user_agent, refresh_current, last_seen_at) \
-             SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users \
+             SELECT 'tokens', $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users \
              WHERE id = $2 AND NOT disabled AND password_version = $10",
         )
         .bind(blob(new.session.id.uuid()))
@@ -62,10 +62,12 @@ impl Store {
     pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> {
         let mut transaction = self.write().await?;
         let id = blob(rotation.session.uuid());
-        let row = sqlx::query("SELECT * FROM sessions WHERE id = $1 AND ended_at IS NULL")
-            .bind(&id)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let row = sqlx::query(
+            "SELECT * FROM sessions WHERE id = $1 AND kind = 'tokens' AND ended_at IS NULL",
+        )
+        .bind(&id)
+        .fetch_optional(&mut *transaction)
+        .await?;
         let Some(row) = row else {
             return Ok(Rotated::Dead);
         };
