@@ -200,6 +200,15 @@ impl Judge {
         self.judge(token, self.clock.now())
     }
 
+    /// Judges a bare token, as a client shows it that asks about it.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not good.
+    pub fn identify_token(&self, text: &str) -> Result<Identity, Unauthenticated> {
+        self.judge(token(text.as_bytes())?, self.clock.now())
+    }
+
     fn judge(&self, token: &str, now: SystemTime) -> Result<Identity, Unauthenticated> {
         let keys = self.keys.load();
         let claims = self

@@ -5,6 +5,7 @@
 //! bind a port or make a file.
 
 mod check;
+mod clients;
 mod patterns;
 mod reader;
 mod route;
@@ -29,6 +30,7 @@ use crate::domain::Scopes;
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
+pub use clients::Client;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -89,6 +91,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[scopes]`: the words of the consent page.
     pub scopes: Vec<(Scope, String)>,
+    /// `[clients.NAME]`
+    pub clients: Vec<Client>,
     /// `[admin] listen`; nothing is served without it.
     pub admin: Option<Admin>,
     /// `[log]`

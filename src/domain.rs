@@ -19,6 +19,7 @@ pub use scope::Scopes;
 pub use secret::Password;
 pub use secret::PasswordHash;
 pub use secret::TokenHash;
+pub use session::MachineSession;
 pub use session::Session;
 pub use session::SessionId;
 pub use subject::Subject;

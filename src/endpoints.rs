@@ -20,10 +20,12 @@ use crate::account::Accounts;
 use crate::config::OWN_ENDPOINTS;
 use crate::intake::Origin;
 use crate::intake::Refusal;
+use crate::oauth;
+use crate::oauth::OAuth;
 use crate::problem::Problem;
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
-pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
+pub fn router(prefix: &str, accounts: Arc<Accounts>, oauth: Arc<OAuth>) -> Router {
     let named = OWN_ENDPOINTS.into_iter().filter_map(|name| {
         let service = match name {
             "register" => only("POST", post(account::register::register)),
@@ -43,15 +45,33 @@ pub fn router(prefix: &str, accounts: Arc<Accounts>) -> Router {
     let jwks = only("GET, HEAD", get(account::jwks::jwks));
     router
         .route("/.well-known/jwks.json", jwks)
-        .fallback(not_found)
         .with_state(accounts)
+        .merge(for_clients(prefix, oauth))
+        .fallback(not_found)
 }
 
+/// What OAuth clients ask.
+fn for_clients(prefix: &str, oauth: Arc<OAuth>) -> Router {
+    let metadata = only("GET, HEAD", get(oauth::metadata::metadata));
+    let mut router = Router::new().route(METADATA, metadata);
+    for (name, service) in [
+        ("token", post(oauth::token::token)),
+        ("revoke", post(oauth::revoke::revoke)),
+        ("introspect", post(oauth::introspect::introspect)),
+    ] {
+        let path = format!("{prefix}/oauth/{name}");
+        router = router.route(&path, only("POST", service));
+    }
+    router.with_state(oauth)
+}
+
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+
 /// Refuses every other method than those that the service has.
-fn only(
+fn only<S: Clone + Send + Sync + 'static>(
     allowed: &'static str,
-    service: MethodRouter<Arc<Accounts>>,
-) -> MethodRouter<Arc<Accounts>> {
+    service: MethodRouter<S>,
+) -> MethodRouter<S> {
     let refuse = async move |method: Method, Extension(origin): Extension<Origin>| {
         let detail = format!("This endpoint is served for {allowed}, not for {method}.");
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)

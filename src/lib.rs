@@ -19,6 +19,7 @@ pub mod upstream;
 pub mod account;
 pub mod endpoints;
 pub mod intake;
+pub mod oauth;
 
 // What they stand on.
 pub mod authenticate;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use anyhow::bail;
@@ -29,9 +30,11 @@ use crate::config::Auth;
 use crate::config::Config;
 use crate::domain::ClientId;
 use crate::domain::Handle;
+use crate::domain::MachineSession;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
+use crate::domain::User;
 use crate::edge::tls;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
@@ -48,7 +51,7 @@ use crate::vault::fresh_id;
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The caller: a user by name, address or id, or `anonymous`
+    /// The caller: a user by name, address or id, `client:ID`, or `anonymous`
     #[arg(long = "as", value_name = "CALLER", default_value = "anonymous")]
     caller: String,
     /// What the caller's token holds; all that a login may hold when left out
@@ -136,9 +139,57 @@ async fn authorization(
     if arguments.caller == "anonymous" {
         return Ok(None);
     }
-    if arguments.caller.starts_with("client:") {
-        bail!("this version has no OAuth clients; --as takes a user or `anonymous`");
+    let now = opened.clock.now();
+    let keys = opened.ring.reload(now).await?;
+    let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
+    let token = match arguments.caller.strip_prefix("client:") {
+        Some(client) => {
+            access.issue_to_machine(&keys, &machine(config, arguments, client, now)?, now)
+        }
+        None => {
+            let (user, session) = user(config, opened, arguments, now).await?;
+            access.issue(&keys, &user, &session, now)
+        }
+    };
+    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))?;
+    authorization.set_sensitive(true);
+    Ok(Some(authorization))
+}
+
+/// A machine of the file, with all scopes that it may hold or with those of `--scope`.
+fn machine(
+    config: &Config,
+    arguments: &Arguments,
+    id: &str,
+    now: SystemTime,
+) -> anyhow::Result<MachineSession> {
+    let client = config
+        .clients
+        .iter()
+        .find(|client| client.id.as_str() == id);
+    let client = client.with_context(|| format!("there is no [clients.{id}] in the file"))?;
+    let scopes = match &arguments.scope {
+        Some(scope) => Scopes::parse(scope)?,
+        None => client.scopes.clone(),
+    };
+    if !scopes.is_subset_of(&client.scopes) {
+        bail!("client {id} may hold these scopes: {}", client.scopes);
     }
+    Ok(MachineSession {
+        id: SessionId::new(fresh_id(now)),
+        client: client.id.clone(),
+        scopes,
+        expires_at: now + config.tokens.access_ttl,
+        address: arguments.from,
+    })
+}
+
+async fn user(
+    config: &Config,
+    opened: &Opened,
+    arguments: &Arguments,
+    now: SystemTime,
+) -> anyhow::Result<(User, Session)> {
     let user = opened
         .store
         .user(&Handle::parse(&arguments.caller)?)
@@ -151,7 +202,6 @@ async fn authorization(
         Some(scope) => Scopes::parse(scope)?,
         None => config.accounts.login_scopes.clone(),
     };
-    let now = opened.clock.now();
     let session = Session {
         id: SessionId::new(fresh_id(now)),
         user: user.id,
@@ -161,12 +211,7 @@ async fn authorization(
         expires_at: now,
         address: arguments.from,
     };
-    let keys = opened.ring.reload(now).await?;
-    let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
-    let token = access.issue(&keys, &user, &session, now);
-    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))?;
-    authorization.set_sensitive(true);
-    Ok(Some(authorization))
+    Ok((user, session))
 }
 
 fn request(

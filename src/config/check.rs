@@ -3,6 +3,7 @@
 //! A function reads its table as far as it can and leaves the problems to the [`Report`]; only a
 //! file without any makes a [`Config`]. What concerns several tables at once is `conflicts`.
 
+mod clients;
 mod conflicts;
 mod headers;
 mod identity;
@@ -132,7 +133,6 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     root.later(&[
         "mail",
         "lockout",
-        "clients",
         "issuers",
         "providers",
         "acme",
@@ -160,6 +160,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         upstreams: upstreams.into_list(),
         routes,
         scopes: scopes(root),
+        clients: clients::clients(root),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),
     };

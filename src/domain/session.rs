@@ -59,3 +59,18 @@ pub struct Session {
     /// From where it was opened.
     pub address: IpAddr,
 }
+
+/// The session of a machine: of the one token that it got for its own credentials (RFC 6749 §4.4).
+#[derive(Clone, Debug)]
+pub struct MachineSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub client: ClientId,
+    /// What its token may hold.
+    pub scopes: Scopes,
+    /// When the token expires.
+    pub expires_at: SystemTime,
+    /// From where it was asked for.
+    pub address: IpAddr,
+}

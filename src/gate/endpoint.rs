@@ -56,7 +56,7 @@ impl OwnPaths {
             first = segments.next();
         }
         let name = first.as_deref().unwrap_or_default();
-        if self.prefix.is_empty() && (!OWN_ENDPOINTS.contains(&name) || segments.next().is_some()) {
+        if self.prefix.is_empty() && !is_own(name, segments.next().is_some()) {
             return None;
         }
         Some(match name {
@@ -66,6 +66,11 @@ impl OwnPaths {
             _ => Endpoint::Other,
         })
     }
+}
+
+/// At the root everything but our own is an app's; below `oauth` all is ours.
+fn is_own(name: &str, has_more: bool) -> bool {
+    OWN_ENDPOINTS.contains(&name) && (name == "oauth" || !has_more)
 }
 
 #[cfg(test)]
@@ -90,6 +95,8 @@ mod tests {
         check("/a/b", "/a", None);
         check("", "/login", Some(Endpoint::Login));
         check("", "/login/x", None);
+        check("", "/oauth/token", Some(Endpoint::Other));
+        check("", "/oauthor", None);
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));

@@ -36,6 +36,7 @@ use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
+use crate::oauth::OAuth;
 use crate::password::Hasher;
 use crate::revocations::Revocations;
 use crate::store::Store;
@@ -111,7 +112,8 @@ impl Assembly {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
         });
-        let router = endpoints::router(&config.gateway.prefix, accounts);
+        let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
+        let router = endpoints::router(&config.gateway.prefix, accounts, oauth);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),

@@ -14,8 +14,10 @@ use serde::Serialize;
 use crate::clock::unix_seconds;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
+use crate::domain::MachineSession;
 use crate::domain::Role;
 use crate::domain::Session;
+use crate::domain::Subject;
 use crate::domain::User;
 use crate::keys::KeySet;
 use crate::token::verify::Claims;
@@ -67,6 +69,48 @@ impl AccessTokens {
         };
         keys.access().sign(ACCESS_TYPE, &claims)
     }
+
+    /// A machine's token (RFC 6749 §4.4): its subject is the client, and it says nothing of a person
+    /// (SECURITY 44).
+    pub fn issue_to_machine(
+        &self,
+        keys: &KeySet,
+        session: &MachineSession,
+        now: SystemTime,
+    ) -> String {
+        let claims = MachineClaims {
+            iss: &self.issuer,
+            sub: Subject::Client(session.client.clone()).to_string(),
+            aud: &self.issuer,
+            exp: unix_seconds(session.expires_at),
+            iat: unix_seconds(now),
+            jti: fresh_id(),
+            sid: session.id.to_string(),
+            scope: session.scopes.to_string(),
+            client_id: session.client.as_str(),
+        };
+        keys.access().sign(ACCESS_TYPE, &claims)
+    }
+
+    /// When a token that is issued now expires.
+    pub fn expiry(&self, now: SystemTime) -> SystemTime {
+        now + self.ttl
+    }
+}
+
+/// A machine's token, as the store has just taken down its session.
+#[derive(Serialize)]
+struct MachineClaims<'a> {
+    iss: &'a str,
+    sub: String,
+    aud: &'a str,
+    exp: u64,
+    iat: u64,
+    jti: String,
+    sid: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    client_id: &'a str,
 }
 
 /// What an assertion says.

@@ -256,10 +256,10 @@ struct Payload {
     preferred_username: Option<String>,
     name: Option<String>,
     email: Option<String>,
-    auth_time: u64,
+    auth_time: Option<u64>,
     #[serde(default)]
     amr: Vec<String>,
-    user_version: u64,
+    user_version: Option<u64>,
 }
 
 impl Payload {
@@ -286,6 +286,10 @@ impl Payload {
         {
             return Err(Malformed("not a username"));
         }
+        // Of a person both are said, of a machine neither: one cannot pass for the other (SECURITY 44).
+        if [self.auth_time, self.user_version].map(|said| said.is_some()) != [is_user; 2] {
+            return Err(Malformed("neither a person's nor a machine's"));
+        }
         if !self.amr.iter().all(|method| is_header_word(method)) {
             return Err(Malformed("not a method"));
         }
@@ -302,8 +306,8 @@ impl Payload {
             preferred_username: self.preferred_username,
             name: self.name.as_deref().map(DisplayName::parse).transpose()?,
             email: self.email.as_deref().map(EmailAddress::parse).transpose()?,
-            user_version: self.user_version,
-            authenticated_at: self.auth_time,
+            user_version: self.user_version.unwrap_or_default(),
+            authenticated_at: self.auth_time.unwrap_or(self.iat),
             methods: self.amr,
             expires_at: self.exp,
             kid: Some(kid),

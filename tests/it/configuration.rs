@@ -199,16 +199,19 @@ async fn a_store_that_cannot_be_used_is_left_as_it_is() {
     let version = async |version: i64| {
         let options = SqliteConnectOptions::new().filename(folder.path(database));
         let mut connection = options.connect().await.unwrap();
-        sqlx::query("UPDATE _sqlx_migrations SET version = $1")
-            .bind(version)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE _sqlx_migrations SET version = $1 \
+             WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+        )
+        .bind(version)
+        .execute(&mut connection)
+        .await
+        .unwrap();
         sqlx::Connection::close(connection).await.unwrap();
     };
     version(999).await;
     refused(&["a newer version of portcullis made it"]);
-    version(1).await;
+    version(2).await;
 
     // And once it is repaired, everything is there.
     let served = Served::start(&folder).await;

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// From the top down: a room uses only rooms of layers below its own.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["properties"],
     &["cli"],
     &["startup"],
     &["edge"],
     &["gate"],
     &["endpoints", "upstream"],
+    &["oauth"],
     &["account"],
     &["intake"],
     &["authenticate"],
@@ -41,7 +42,14 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("argon2", &["password"]),
     (
         "axum",
-        &["account", "endpoints", "gate/answer", "gate/door", "intake"],
+        &[
+            "account",
+            "endpoints",
+            "gate/answer",
+            "gate/door",
+            "intake",
+            "oauth",
+        ],
     ),
     ("clap", &["cli"]),
     ("governor", &["limiter"]),

@@ -41,6 +41,7 @@ mod listeners;
 mod logs;
 mod memory;
 mod names;
+mod oauth;
 mod operate;
 mod outages;
 mod overload;

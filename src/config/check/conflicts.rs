@@ -23,7 +23,9 @@ use crate::config::values;
 use crate::domain::Handle;
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 6] = ["register", "login", "refresh", "logout", "me", "password"];
+pub const OWN_ENDPOINTS: [&str; 7] = [
+    "register", "login", "refresh", "logout", "me", "password", "oauth",
+];
 
 /// The gateway's own documents, at the root whatever the prefix.
 pub const WELL_KNOWN: [&str; 3] = [

@@ -1,5 +1,6 @@
 //! Both sides of every gate: what a file may say, and where and how it is told what it may not.
 
+mod clients;
 mod keys;
 mod ranges;
 mod route_keys;
@@ -35,7 +36,7 @@ address = "127.0.0.1:8443"
 fn variable(name: &str) -> Option<String> {
     match name {
         "WEAK" => Some("hunter2".to_owned()),
-        "STRONG" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
+        "STRONG" | "NOTES_SYNC_SECRET" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
         "PREFIX" => Some("/gate".to_owned()),
         _ => None,
     }
@@ -257,8 +258,12 @@ fn what_this_version_does_not_have_is_said() {
         );
     }
     bad(
-        "[clients.web]\nx = 1",
-        &[("6:2", "this version does not have it")],
+        "[clients.web]\nredirect_uris = []\nsecret = \"Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa\"\n\
+         grants = [\"authorization_code\"]",
+        &[
+            ("7:17", "this version does not have it"),
+            ("9:11", "this version does not have it"),
+        ],
     );
     bad(
         "verify_email = \"required\"",

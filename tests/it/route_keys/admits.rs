@@ -272,7 +272,7 @@ async fn a_machine_is_never_one_of_the_users() {
     app.only();
     let machine = json!({
         "client_id": "alice", "sub": "client:alice", "preferred_username": null, "name": null,
-        "email": "alice@example.com", "user_version": 0,
+        "email": "alice@example.com", "user_version": null, "auth_time": null,
     });
     with(&machine).get("/app/all").await.expect(200);
     assert_eq!(app.only().header("x-auth-client"), "alice");

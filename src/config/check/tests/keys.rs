@@ -13,7 +13,7 @@ use super::sample::full;
 use super::shown;
 
 /// Tables whose keys are names that people choose.
-const OF_NAMES: [&str; 5] = ["routes", "upstreams", "scopes", "paths", "set"];
+const OF_NAMES: [&str; 6] = ["clients", "routes", "upstreams", "scopes", "paths", "set"];
 
 /// A key of the sample: in which kind of table, and where in the text.
 #[derive(Debug)]

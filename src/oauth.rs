@@ -1,0 +1,41 @@
+//! OAuth 2.0 for clients: tokens for their own credentials, and what becomes of tokens.
+//!
+//! Each endpoint is a file. It must never answer for a client that has not proven who it is, nor
+//! tell one client anything about another's tokens.
+
+pub mod client;
+pub mod error;
+pub mod form;
+pub mod introspect;
+pub mod metadata;
+pub mod revoke;
+pub mod token;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::account::Accounts;
+use crate::config::Client;
+use crate::config::Config;
+use crate::domain::ClientId;
+use crate::oauth::metadata::Places;
+
+/// What the endpoints of OAuth stand on.
+#[derive(Debug)]
+pub struct OAuth {
+    accounts: Arc<Accounts>,
+    clients: HashMap<ClientId, Client>,
+    places: Places,
+}
+
+impl OAuth {
+    /// For the clients of the file.
+    pub fn new(accounts: Arc<Accounts>, config: &Config) -> Self {
+        let by_id = |client: &Client| (client.id.clone(), client.clone());
+        Self {
+            accounts,
+            clients: config.clients.iter().map(by_id).collect(),
+            places: Places::new(config),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The errors of RFC 6749 §5.2, in its own words and form.
+
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+
+use crate::problem::Problem;
+use crate::store::Unavailable;
+
+/// A refusal of the token, revocation or introspection endpoint.
+#[derive(Debug)]
+pub enum OAuthError {
+    /// The request itself: a parameter is missing, repeated or of a wrong form.
+    InvalidRequest(String),
+    /// Who asks is unknown, or has not proven it. The same words for both.
+    InvalidClient,
+    /// The client may not hold a scope that it asks for.
+    InvalidScope(String),
+    /// A `grant_type` that there is not.
+    UnsupportedGrantType,
+    /// A `resource` that there is not (RFC 8707 §2).
+    InvalidTarget(String),
+    /// The store does not answer; nothing was done.
+    Unavailable,
+}
+
+impl OAuthError {
+    /// From the store, and the cause into the log.
+    pub(super) fn unavailable(error: &Unavailable) -> Self {
+        tracing::error!(%error, "the store does not answer");
+        Self::Unavailable
+    }
+
+    fn parts(self) -> (StatusCode, &'static str, String) {
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::InvalidRequest(why) => (bad, "invalid_request", why),
+            Self::InvalidClient => (
+                StatusCode::UNAUTHORIZED,
+                "invalid_client",
+                "The client is unknown or its secret is wrong.".to_owned(),
+            ),
+            Self::InvalidScope(why) => (bad, "invalid_scope", why),
+            Self::UnsupportedGrantType => (
+                bad,
+                "unsupported_grant_type",
+                "This gateway grants client_credentials.".to_owned(),
+            ),
+            Self::InvalidTarget(why) => (bad, "invalid_target", why),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                Problem::store_unavailable().detail.into_owned(),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, error, description) = self.parts();
+        let body = serde_json::json!({"error": error, "error_description": description});
+        let mut response = (status, axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        no_store(headers);
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6749 §5.2: in the scheme that the client used, or could have used.
+            let basic = HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
+            headers.insert(header::WWW_AUTHENTICATE, basic);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(5));
+        }
+        response
+    }
+}
+
+/// RFC 6749 §5.1: no answer of these endpoints is for a cache.
+pub(super) fn no_store(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+}

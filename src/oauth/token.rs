@@ -1,0 +1,94 @@
+//! `POST oauth/token`: tokens for the client itself (RFC 6749 §4.4).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::config::Client;
+use crate::domain::MachineSession;
+use crate::domain::Scopes;
+use crate::domain::SessionId;
+use crate::oauth::OAuth;
+use crate::oauth::error::OAuthError;
+use crate::oauth::error::no_store;
+use crate::oauth::form::Form;
+use crate::vault::fresh_id;
+
+/// The endpoint.
+///
+/// # Errors
+///
+/// Those of RFC 6749 §5.2; 503.
+pub async fn token(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Response, OAuthError> {
+    let client = oauth.authenticate(&form)?;
+    match form.required("grant_type")? {
+        "client_credentials" => client_credentials(&oauth, client, &form).await,
+        _ => Err(OAuthError::UnsupportedGrantType),
+    }
+}
+
+/// No refresh token (RFC 6749 §4.4.3): who has the secret can ask again.
+async fn client_credentials(
+    oauth: &OAuth,
+    client: &Client,
+    form: &Form,
+) -> Result<Response, OAuthError> {
+    let scopes = scopes(client, form.get("scope"))?;
+    oauth.refuse_other_resource(form)?;
+    let accounts = &oauth.accounts;
+    let now = accounts.clock.now();
+    let session = MachineSession {
+        id: SessionId::new(fresh_id(now)),
+        client: client.id.clone(),
+        scopes,
+        expires_at: accounts.access.expiry(now),
+        address: form.origin.address,
+    };
+    let opened = accounts.store.open_machine_session(&session, now).await;
+    opened.map_err(|error| OAuthError::unavailable(&error))?;
+    tracing::info!(client.id = %client.id, session.id = %session.id, "a client got a token");
+
+    let keys = accounts.keys.load();
+    let mut body = serde_json::json!({
+        "access_token": accounts.access.issue_to_machine(&keys, &session, now),
+        "token_type": "Bearer",
+        "expires_in": accounts.access.expires_in(),
+    });
+    if !session.scopes.is_empty()
+        && let Some(members) = body.as_object_mut()
+    {
+        members.insert("scope".to_owned(), session.scopes.to_string().into());
+    }
+    let mut response = axum::Json(body).into_response();
+    no_store(response.headers_mut());
+    Ok(response)
+}
+
+/// All that the client may hold, or less where it asks for less.
+fn scopes(client: &Client, asked: Option<&str>) -> Result<Scopes, OAuthError> {
+    let may_hold = &client.scopes;
+    let Some(asked) = asked else {
+        return Ok(may_hold.clone());
+    };
+    match Scopes::parse(asked) {
+        Ok(scopes) if scopes.is_subset_of(may_hold) => Ok(scopes),
+        _ => Err(OAuthError::InvalidScope(format!(
+            "This client may hold these scopes: {may_hold}."
+        ))),
+    }
+}
+
+impl OAuth {
+    /// RFC 8707 §2: there is one resource so far, the gateway and what stands behind it.
+    fn refuse_other_resource(&self, form: &Form) -> Result<(), OAuthError> {
+        let issuer = self.places.issuer();
+        match form.get("resource") {
+            Some(resource) if resource.trim_end_matches('/') != issuer => Err(
+                OAuthError::InvalidTarget(format!("Tokens are for {issuer} only.")),
+            ),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! OAuth 2.0: clients that ask for tokens with their own credentials.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::harness::binary::portcullis;
+use crate::harness::caller::Answer;
+use crate::harness::caller::Caller;
+use crate::harness::gateway::Folder;
+use crate::harness::gateway::Gateway;
+use crate::harness::upstream::Upstream;
+
+const SECRET: &str = "Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa";
+const OTHER_SECRET: &str = "b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU";
+
+async fn with_clients() -> (Gateway, Upstream) {
+    let app = Upstream::start().await;
+    let gateway = Gateway::start(&lines(&app.url()));
+    (gateway, app)
+}
+
+fn lines(app: &str) -> String {
+    format!(
+        r#"
+        [scopes]
+        "notes:read" = "Read your notes"
+        "notes:write" = "Change your notes"
+        [clients.notes-sync]
+        secret = "{SECRET}"
+        scopes = ["notes:read", "notes:write"]
+        grants = ["client_credentials"]
+        [clients.other]
+        secret = "{OTHER_SECRET}"
+        grants = ["client_credentials"]
+        [routes.notes]
+        path = "/notes"
+        scopes = ["notes:read"]
+        upstream = "{app}"
+        [routes.listed]
+        path = "/listed"
+        clients = ["other"]
+        upstream = "{app}"
+        [routes.own]
+        path = "/own"
+        upstream = "{app}"
+        [routes.staff]
+        path = "/staff"
+        scopes = ["notes:read"]
+        roles = ["admin"]
+        upstream = "{app}"
+        "#
+    )
+}
+
+/// One request to an endpoint of OAuth, with the credentials in the header where there are any.
+async fn ask(
+    caller: &Caller,
+    endpoint: &str,
+    basic: Option<(&str, &str)>,
+    form: &[(&str, &str)],
+) -> Answer {
+    let mut body = url::form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(form);
+    let mut request = caller
+        .request(Method::POST, &format!("/auth/oauth/{endpoint}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.finish());
+    if let Some((id, secret)) = basic {
+        let joined = STANDARD.encode(format!("{id}:{secret}"));
+        request = request.header("authorization", format!("Basic {joined}"));
+    }
+    Answer::of(request).await
+}
+
+const SYNC: Option<(&str, &str)> = Some(("notes-sync", SECRET));
+const OTHER: Option<(&str, &str)> = Some(("other", OTHER_SECRET));
+const GRANT: (&str, &str) = ("grant_type", "client_credentials");
+
+async fn token(caller: &Caller, basic: Option<(&str, &str)>, form: &[(&str, &str)]) -> String {
+    let form = [&[GRANT], form].concat();
+    let answer = ask(caller, "token", basic, &form).await.expect(200);
+    answer.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn expect_error(answer: &Answer, status: u16, error: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.json()["error"], error, "{}", answer.text());
+    assert!(answer.json()["error_description"].is_string());
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+// SECURITY 44
+#[tokio::test]
+async fn a_machine_gets_a_token_that_opens_what_names_its_scopes_and_is_nobody() {
+    let (gateway, app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let answer = ask(&caller, "token", SYNC, &[GRANT]).await.expect(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let body = answer.json();
+    assert_eq!(body["token_type"], "Bearer");
+    assert_eq!(body["expires_in"], 900);
+    assert_eq!(body["scope"], "notes:read notes:write");
+    assert_eq!(body.get("refresh_token"), None);
+
+    let machine = caller.with_token(body["access_token"].as_str().unwrap());
+    machine.get("/notes").await.expect(200);
+    let seen = app.only();
+    assert_eq!(seen.header("x-auth-user-id"), "client:notes-sync");
+    assert_eq!(seen.header("x-auth-client"), "notes-sync");
+    assert_eq!(seen.header("x-auth-method"), "client");
+    for name in ["x-auth-user", "x-auth-roles", "x-auth-name", "x-auth-email"] {
+        assert!(!seen.headers.contains_key(name), "{name}");
+    }
+
+    for path in ["/own", "/listed"] {
+        machine
+            .get(path)
+            .await
+            .expect_problem(403, "insufficient_scope");
+    }
+    machine
+        .get("/staff")
+        .await
+        .expect_problem(403, "insufficient_role");
+    for endpoint in ["/auth/me", "/auth/logout", "/auth/password"] {
+        let method = if endpoint == "/auth/me" {
+            Method::GET
+        } else {
+            Method::POST
+        };
+        let request = machine.request(method, endpoint).json(&json!({}));
+        Answer::of(request)
+            .await
+            .expect_problem(403, "first_party_only");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_lists_the_client_asks_for_no_scope() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let other = caller.with_token(&token(&caller, OTHER, &[]).await);
+    other.get("/listed").await.expect(200);
+    other
+        .get("/notes")
+        .await
+        .expect_problem(403, "insufficient_scope");
+}
+
+// SECURITY 43
+#[tokio::test]
+async fn a_client_may_ask_for_less_and_never_for_more() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let less = token(&caller, SYNC, &[("scope", "notes:write")]).await;
+    let less = caller.with_token(&less);
+    less.get("/notes")
+        .await
+        .expect_problem(403, "insufficient_scope");
+    for scope in [
+        "notes:read admin",
+        "openid",
+        "notes",
+        "notes:read  notes:write",
+    ] {
+        let asked = [GRANT, ("scope", scope)];
+        let answer = ask(&caller, "token", SYNC, &asked).await;
+        expect_error(&answer, 400, "invalid_scope");
+    }
+}
+
+// SECURITY 41
+#[tokio::test]
+async fn a_client_proves_itself_in_one_way() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let id = ("client_id", "notes-sync");
+    let secret = ("client_secret", SECRET);
+    ask(&caller, "token", None, &[GRANT, id, secret])
+        .await
+        .expect(200);
+    ask(&caller, "token", SYNC, &[GRANT, id]).await.expect(200);
+
+    for endpoint in ["token", "revoke", "introspect"] {
+        let mut words = Vec::new();
+        for (basic, form) in [
+            (None, vec![]),
+            (None, vec![id]),
+            (None, vec![id, ("client_secret", OTHER_SECRET)]),
+            (Some(("notes-sync", OTHER_SECRET)), vec![]),
+            (Some(("nobody", SECRET)), vec![]),
+            (Some(("portcullis", SECRET)), vec![]),
+            (Some(("notes-sync", "")), vec![]),
+        ] {
+            let form = [vec![GRANT, ("token", "x")], form].concat();
+            let answer = ask(&caller, endpoint, basic, &form).await;
+            expect_error(&answer, 401, "invalid_client");
+            assert!(answer.header("www-authenticate").starts_with("Basic "));
+            words.push(answer.text().to_owned());
+        }
+        words.dedup();
+        assert_eq!(words.len(), 1, "the same words for all: {words:?}");
+
+        for (basic, form) in [
+            (SYNC, vec![id, secret]),
+            (SYNC, vec![("client_id", "other")]),
+            (None, vec![secret]),
+        ] {
+            let form = [vec![GRANT, ("token", "x")], form].concat();
+            let answer = ask(&caller, endpoint, basic, &form).await;
+            expect_error(&answer, 400, "invalid_request");
+        }
+    }
+}
+
+// SECURITY 38, 41
+#[tokio::test]
+async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    expect_error(
+        &ask(&caller, "token", SYNC, &[]).await,
+        400,
+        "invalid_request",
+    );
+    for grant in [
+        "password",
+        "implicit",
+        "authorization_code",
+        "Client_Credentials",
+    ] {
+        let answer = ask(&caller, "token", SYNC, &[("grant_type", grant)]).await;
+        expect_error(&answer, 400, "unsupported_grant_type");
+    }
+    expect_error(
+        &ask(&caller, "token", SYNC, &[GRANT, GRANT]).await,
+        400,
+        "invalid_request",
+    );
+    let elsewhere = [GRANT, ("resource", "https://elsewhere.example")];
+    let answer = ask(&caller, "token", SYNC, &elsewhere).await;
+    expect_error(&answer, 400, "invalid_target");
+    let here = [GRANT, ("resource", "https://localhost")];
+    ask(&caller, "token", SYNC, &here).await.expect(200);
+
+    let basic = STANDARD.encode(format!("notes-sync:{SECRET}"));
+    let post = |path: &str| {
+        let request = caller.request(Method::POST, path);
+        request.header("authorization", format!("Basic {basic}"))
+    };
+    let body = "grant_type=client_credentials";
+    let form = "application/x-www-form-urlencoded";
+    let query = post(&format!("/auth/oauth/token?{body}")).header("content-type", form);
+    let as_text = post("/auth/oauth/token").body(body);
+    let as_json = post("/auth/oauth/token").json(&json!({"grant_type": "client_credentials"}));
+    let not_utf8 = post("/auth/oauth/token").header("content-type", form);
+    let not_utf8 = not_utf8.body("grant_type=%ff");
+    for request in [query.body(body), as_text, as_json, not_utf8] {
+        expect_error(&Answer::of(request).await, 400, "invalid_request");
+    }
+    let get = caller.get("/auth/oauth/token").await;
+    get.expect_problem(405, "method_not_allowed");
+}
+
+// SECURITY 42
+#[tokio::test]
+async fn a_client_learns_of_its_own_tokens_only() {
+    let (gateway, _app) = with_clients().await;
+    let alice = gateway.signed_in("alice").await;
+    let caller = gateway.anonymous();
+    let own = token(&caller, SYNC, &[("scope", "notes:read")]).await;
+    let answer = ask(&caller, "introspect", SYNC, &[("token", &own)]).await;
+    let said = answer.expect(200).json();
+    assert_eq!(said["active"], true);
+    assert_eq!(said["sub"], "client:notes-sync");
+    assert_eq!(said["client_id"], "notes-sync");
+    assert_eq!(said["scope"], "notes:read");
+    assert_eq!(said["iss"], "https://localhost");
+    assert!(said["exp"].is_u64());
+
+    let foreign = token(&caller, OTHER, &[]).await;
+    for token in [&*foreign, alice.token(), "nonsense", "a.b.c"] {
+        let answer = ask(&caller, "introspect", SYNC, &[("token", token)]).await;
+        assert_eq!(answer.expect(200).json(), json!({"active": false}));
+        let answer = ask(&caller, "revoke", SYNC, &[("token", token)]).await;
+        assert_eq!(answer.expect(200).text(), "");
+    }
+    alice.get("/own").await.expect(200);
+    caller.with_token(&foreign).get("/listed").await.expect(200);
+    let nothing = ask(&caller, "revoke", SYNC, &[]).await;
+    expect_error(&nothing, 400, "invalid_request");
+}
+
+// SECURITY 42, 49
+#[tokio::test]
+async fn a_revoked_token_is_dead_at_the_next_request_and_after_a_restart() {
+    let app = Upstream::start().await;
+    let folder = Folder::with(&lines(&app.url()));
+    let mut gateway = Gateway::start_in(&folder);
+    let caller = gateway.anonymous();
+    let [revoked, kept] = [
+        token(&caller, SYNC, &[]).await,
+        token(&caller, SYNC, &[]).await,
+    ];
+    caller.with_token(&revoked).get("/notes").await.expect(200);
+    ask(&caller, "revoke", SYNC, &[("token", &revoked)])
+        .await
+        .expect(200);
+    let dead = caller.with_token(&revoked).get("/notes").await;
+    dead.expect_invalid_token("revoked");
+    let answer = ask(&caller, "introspect", SYNC, &[("token", &revoked)]).await;
+    assert_eq!(answer.expect(200).json(), json!({"active": false}));
+    caller.with_token(&kept).get("/notes").await.expect(200);
+
+    gateway.restart();
+    let caller = gateway.anonymous();
+    let dead = caller.with_token(&revoked).get("/notes").await;
+    dead.expect_invalid_token("revoked before the restart");
+    caller.with_token(&kept).get("/notes").await.expect(200);
+}
+
+// SECURITY 45
+#[tokio::test]
+async fn the_metadata_names_what_there_is() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let answer = caller.get("/.well-known/oauth-authorization-server").await;
+    let document = answer.expect(200).json();
+    assert_eq!(document["issuer"], "https://localhost");
+    assert_eq!(
+        document["grant_types_supported"],
+        json!(["client_credentials"])
+    );
+    assert_eq!(
+        document["scopes_supported"],
+        json!(["notes:read", "notes:write"])
+    );
+    let path = |name: &str| {
+        let url = document[name].as_str().unwrap();
+        url.strip_prefix("https://localhost").unwrap().to_owned()
+    };
+    caller.get(&path("jwks_uri")).await.expect(200);
+    for endpoint in [
+        "token_endpoint",
+        "revocation_endpoint",
+        "introspection_endpoint",
+    ] {
+        let answer = Answer::of(caller.request(Method::POST, &path(endpoint))).await;
+        expect_error(&answer, 400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn explain_shows_what_a_machine_may() {
+    let folder = Folder::with(&lines("http://127.0.0.1:9"));
+    let gateway = Gateway::start_in(&folder);
+    let explain = |caller: &str, path: &str| {
+        let url = format!("https://localhost{path}");
+        let ran = portcullis(&folder, &["explain", "--json", "--as", caller, "GET", &url]);
+        let shown: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        (ran.code, shown.to_string(), ran.stderr)
+    };
+    let (code, shown, _) = explain("client:notes-sync", "/notes");
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("client:notes-sync"), "{shown}");
+    assert_eq!(explain("client:notes-sync", "/own").0, 1);
+    let (code, _, said) = explain("client:nobody", "/notes");
+    assert_eq!(code, 1);
+    assert!(said.contains("there is no [clients.nobody]"), "{said}");
+    drop(gateway);
+}
