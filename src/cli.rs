@@ -4,6 +4,7 @@
 
 mod ask;
 mod check;
+mod client;
 mod explain;
 mod init;
 mod key;
@@ -59,6 +60,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Manage accounts
     User(user::Arguments),
+    /// Manage OAuth clients
+    Client(client::Arguments),
     /// Manage signing keys
     Key(key::Arguments),
     /// Make a token useless
@@ -111,6 +114,9 @@ fn run(
         }
         (Command::User(user), Some(file)) => {
             block_on(user::run(&Config::load(&file)?, user, output))
+        }
+        (Command::Client(client), Some(file)) => {
+            block_on(client::run(&Config::load(&file)?, client, output))
         }
         (Command::Key(key), Some(file)) => block_on(key::run(&Config::load(&file)?, key, output)),
         (Command::Token(token), Some(file)) => {

@@ -5,7 +5,6 @@
 //! bind a port or make a file.
 
 mod check;
-mod clients;
 mod patterns;
 mod reader;
 mod route;
@@ -24,13 +23,13 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::Client;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
-pub use clients::Client;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;

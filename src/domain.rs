@@ -12,6 +12,7 @@ pub mod session;
 pub mod subject;
 pub mod user;
 
+pub use client::Client;
 pub use client::ClientId;
 pub use fingerprint::Fingerprint;
 pub use scope::Scope;

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::account::Accounts;
-use crate::config::Client;
 use crate::config::Config;
+use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::oauth::metadata::Places;
 
@@ -24,17 +24,17 @@ use crate::oauth::metadata::Places;
 #[derive(Debug)]
 pub struct OAuth {
     accounts: Arc<Accounts>,
-    clients: HashMap<ClientId, Client>,
+    declared: HashMap<ClientId, Client>,
     places: Places,
 }
 
 impl OAuth {
-    /// For the clients of the file.
+    /// For the clients of the file, and those of the store.
     pub fn new(accounts: Arc<Accounts>, config: &Config) -> Self {
         let by_id = |client: &Client| (client.id.clone(), client.clone());
         Self {
             accounts,
-            clients: config.clients.iter().map(by_id).collect(),
+            declared: config.clients.iter().map(by_id).collect(),
             places: Places::new(config),
         }
     }

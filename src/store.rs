@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use sqlx::SqlitePool;
 
 use crate::config::Algorithm;
+use crate::domain::Client;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::PasswordHash;
@@ -143,6 +144,17 @@ impl From<sqlx::Error> for UserError {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(Unavailable(error))
     }
+}
+
+/// An OAuth client that a command made.
+#[derive(Clone, Debug)]
+pub struct StoredClient {
+    /// The client.
+    pub client: Client,
+    /// A disabled one gets no tokens, and those that it had are ended.
+    pub disabled: bool,
+    /// When it was made.
+    pub created_at: SystemTime,
 }
 
 /// An account with what proves its owner.

@@ -144,7 +144,8 @@ async fn authorization(
     let access = AccessTokens::new(config.gateway.issuer(), config.tokens.access_ttl);
     let token = match arguments.caller.strip_prefix("client:") {
         Some(client) => {
-            access.issue_to_machine(&keys, &machine(config, arguments, client, now)?, now)
+            let session = machine(config, opened, arguments, client, now).await?;
+            access.issue_to_machine(&keys, &session, now)
         }
         None => {
             let (user, session) = user(config, opened, arguments, now).await?;
@@ -156,18 +157,26 @@ async fn authorization(
     Ok(Some(authorization))
 }
 
-/// A machine of the file, with all scopes that it may hold or with those of `--scope`.
-fn machine(
+/// A machine, with all scopes that it may hold or with those of `--scope`.
+async fn machine(
     config: &Config,
+    opened: &Opened,
     arguments: &Arguments,
     id: &str,
     now: SystemTime,
 ) -> anyhow::Result<MachineSession> {
-    let client = config
+    let declared = config
         .clients
         .iter()
         .find(|client| client.id.as_str() == id);
-    let client = client.with_context(|| format!("there is no [clients.{id}] in the file"))?;
+    let client = match declared {
+        Some(client) => client.clone(),
+        None => match opened.store.client(&ClientId::parse(id)?).await? {
+            Some(stored) if stored.disabled => bail!("{id} is disabled and can hold no token"),
+            Some(stored) => stored.client,
+            None => bail!("there is no client {id}"),
+        },
+    };
     let scopes = match &arguments.scope {
         Some(scope) => Scopes::parse(scope)?,
         None => client.scopes.clone(),

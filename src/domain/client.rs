@@ -2,7 +2,31 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
+
 use crate::domain::Malformed;
+use crate::domain::Scopes;
+use crate::domain::TokenHash;
+
+/// A client that asks for tokens of its own (RFC 6749 §2): of `[clients.NAME]`, or made by a command.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its `client_id`.
+    pub id: ClientId,
+    /// Its secret, hashed.
+    pub secret: TokenHash,
+    /// What its tokens may hold.
+    pub scopes: Scopes,
+}
+
+impl Client {
+    /// What is kept of a secret. A fast hash is right: the secret is long and random.
+    pub fn hash(secret: &str) -> TokenHash {
+        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+        TokenHash::new(hash)
+    }
+}
 
 /// The `client_id` of an OAuth client (RFC 6749 §2.2): ASCII letters, digits, `-`, `_` and `.`,
 /// 1 to 64 characters.

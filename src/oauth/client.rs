@@ -1,13 +1,13 @@
 //! Which client asks, and whether it is (RFC 6749 §2.3): by HTTP Basic or in the form, never both.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header;
 
-use crate::config::Client;
+use crate::domain::Client;
 use crate::domain::ClientId;
+use crate::domain::TokenHash;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
 use crate::oauth::form::Form;
@@ -18,8 +18,8 @@ impl OAuth {
     /// # Errors
     ///
     /// `invalid_client` where it is unknown, says nothing or the wrong secret; `invalid_request`
-    /// where it says so in two ways.
-    pub(super) fn authenticate(&self, form: &Form) -> Result<&Client, OAuthError> {
+    /// where it says so in two ways; 503.
+    pub(super) async fn authenticate(&self, form: &Form) -> Result<Proven, OAuthError> {
         let basic = form.headers.get(header::AUTHORIZATION);
         let (id, secret) = match (basic, form.get("client_secret")) {
             (Some(_), Some(_)) => {
@@ -39,21 +39,51 @@ impl OAuth {
             (None, Some(secret)) => (form.required("client_id")?.to_owned(), secret.to_owned()),
             (None, None) => return Err(OAuthError::InvalidClient),
         };
-        let known = ClientId::parse(&id).ok();
-        let known = known.and_then(|id| self.clients.get(&id));
+        let known = match ClientId::parse(&id) {
+            Ok(id) => self.find(&id).await?,
+            Err(_) => None,
+        };
         // SECURITY 41: as much work for an unknown client as for a wrong secret.
-        let sent = digest::digest(&digest::SHA256, secret.as_bytes());
-        let kept = known.map_or(&[0; digest::SHA256_OUTPUT_LEN], |client| {
-            client.secret.as_bytes()
-        });
-        let matches = verify_slices_are_equal(sent.as_ref(), kept).is_ok();
-        match known.filter(|_| matches) {
-            Some(client) => Ok(client),
-            None => {
-                tracing::info!(client = %form.origin.address, "an OAuth client was refused");
-                Err(OAuthError::InvalidClient)
-            }
+        let kept = known.as_ref().map(|proven| proven.client.secret);
+        let kept = kept.unwrap_or_else(|| TokenHash::new([0; 32]));
+        let sent = Client::hash(&secret);
+        let matches = verify_slices_are_equal(sent.as_bytes(), kept.as_bytes()).is_ok();
+        known.filter(|_| matches).ok_or_else(|| {
+            tracing::info!(client = %form.origin.address, "an OAuth client was refused");
+            OAuthError::InvalidClient
+        })
+    }
+
+    /// The file goes before the store, whatever was made there.
+    async fn find(&self, id: &ClientId) -> Result<Option<Proven>, OAuthError> {
+        if let Some(client) = self.declared.get(id) {
+            return Ok(Some(Proven {
+                client: client.clone(),
+                is_declared: true,
+            }));
         }
+        let stored = self.accounts.store.client(id).await;
+        let stored = stored.map_err(|error| OAuthError::unavailable(&error))?;
+        Ok(stored
+            .filter(|stored| !stored.disabled)
+            .map(|stored| Proven {
+                client: stored.client,
+                is_declared: false,
+            }))
+    }
+}
+
+/// A client that has shown its secret.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) client: Client,
+    is_declared: bool,
+}
+
+impl Proven {
+    /// What must still be its secret when a session is taken down; nothing for a client of the file.
+    pub(super) fn secret(&self) -> Option<TokenHash> {
+        (!self.is_declared).then_some(self.client.secret)
     }
 }
 

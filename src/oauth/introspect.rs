@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 
 use crate::authenticate::Identity;
-use crate::config::Client;
+use crate::domain::Client;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
 use crate::oauth::error::no_store;
@@ -23,8 +23,8 @@ pub async fn introspect(
     State(oauth): State<Arc<OAuth>>,
     form: Form,
 ) -> Result<Response, OAuthError> {
-    let client = oauth.authenticate(&form)?;
-    let body = match oauth.own_token(client, form.required("token")?) {
+    let client = oauth.authenticate(&form).await?.client;
+    let body = match oauth.own_token(&client, form.required("token")?) {
         None => serde_json::json!({"active": false}),
         Some(identity) => {
             let claims = identity.claims();

@@ -19,8 +19,8 @@ use crate::store::Change;
 ///
 /// Those of RFC 6749 §5.2; 503.
 pub async fn revoke(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Response, OAuthError> {
-    let client = oauth.authenticate(&form)?;
-    let own = oauth.own_token(client, form.required("token")?);
+    let client = oauth.authenticate(&form).await?.client;
+    let own = oauth.own_token(&client, form.required("token")?);
     if let Some(session) = own.and_then(|identity| identity.claims().session) {
         let accounts = &oauth.accounts;
         let now = accounts.clock.now();

@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
-use crate::config::Client;
+use crate::domain::Client;
 use crate::domain::MachineSession;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
 use crate::oauth::OAuth;
+use crate::oauth::client::Proven;
 use crate::oauth::error::OAuthError;
 use crate::oauth::error::no_store;
 use crate::oauth::form::Form;
@@ -22,9 +23,9 @@ use crate::vault::fresh_id;
 ///
 /// Those of RFC 6749 §5.2; 503.
 pub async fn token(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Response, OAuthError> {
-    let client = oauth.authenticate(&form)?;
+    let proven = oauth.authenticate(&form).await?;
     match form.required("grant_type")? {
-        "client_credentials" => client_credentials(&oauth, client, &form).await,
+        "client_credentials" => client_credentials(&oauth, &proven, &form).await,
         _ => Err(OAuthError::UnsupportedGrantType),
     }
 }
@@ -32,9 +33,10 @@ pub async fn token(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respon
 /// No refresh token (RFC 6749 §4.4.3): who has the secret can ask again.
 async fn client_credentials(
     oauth: &OAuth,
-    client: &Client,
+    proven: &Proven,
     form: &Form,
 ) -> Result<Response, OAuthError> {
+    let client = &proven.client;
     let scopes = scopes(client, form.get("scope"))?;
     oauth.refuse_other_resource(form)?;
     let accounts = &oauth.accounts;
@@ -46,8 +48,14 @@ async fn client_credentials(
         expires_at: accounts.access.expiry(now),
         address: form.origin.address,
     };
-    let opened = accounts.store.open_machine_session(&session, now).await;
-    opened.map_err(|error| OAuthError::unavailable(&error))?;
+    let opened = accounts
+        .store
+        .open_machine_session(&session, proven.secret(), now)
+        .await;
+    // Disabled, deleted or given another secret since it has shown this one.
+    if !opened.map_err(|error| OAuthError::unavailable(&error))? {
+        return Err(OAuthError::InvalidClient);
+    }
     tracing::info!(client.id = %client.id, session.id = %session.id, "a client got a token");
 
     let keys = accounts.keys.load();

@@ -6,6 +6,7 @@
 //! commit is rolled back. Errors from here carry the names of columns, never their values.
 
 mod changes;
+mod clients;
 mod files;
 mod keys;
 mod sessions;
@@ -271,6 +272,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         2,
         "sessions of browsers and machines",
         include_str!("migrations/sqlite/0002_sessions_of_browsers_and_machines.sql"),
+    ),
+    (
+        3,
+        "clients",
+        include_str!("migrations/sqlite/0003_clients.sql"),
     ),
 ];
 

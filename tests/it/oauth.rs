@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
+use crate::harness::eventually;
 use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
@@ -370,6 +371,96 @@ async fn explain_shows_what_a_machine_may() {
     assert_eq!(explain("client:notes-sync", "/own").0, 1);
     let (code, _, said) = explain("client:nobody", "/notes");
     assert_eq!(code, 1);
-    assert!(said.contains("there is no [clients.nobody]"), "{said}");
+    assert!(said.contains("there is no client nobody"), "{said}");
     drop(gateway);
+}
+
+/// Within a second, as everything that a command ends.
+async fn is_dead(robot: &Caller) {
+    let refused = async || (robot.get("/notes").await.status == 401).then_some(());
+    eventually("the end of a token", refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_command_lives_and_dies_without_a_restart() {
+    let app = Upstream::start().await;
+    let folder = Folder::with(&lines(&app.url()));
+    let gateway = Gateway::start_in(&folder);
+    let caller = gateway.anonymous();
+    let run = |arguments: &[&str]| portcullis(&folder, arguments);
+    let secret = |ran: &str| ran.trim().to_owned();
+
+    let added = run(&["client", "add", "robot", "--scope", "notes:read"]).expect(0);
+    let first = secret(&added.stdout);
+    assert!(first.starts_with("ptc_cs_"), "{first}");
+    let robot = caller.with_token(&token(&caller, Some(("robot", &first)), &[]).await);
+    robot.get("/notes").await.expect(200);
+    assert_eq!(app.only().header("x-auth-user-id"), "client:robot");
+    let explained = [
+        "explain",
+        "--as",
+        "client:robot",
+        "GET",
+        "https://localhost/notes",
+    ];
+    run(&explained).expect(0);
+
+    let listed = run(&["client", "list", "--json"]).expect(0).stdout;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<_> = listed.as_array().unwrap().iter().collect();
+    let ids: Vec<_> = ids
+        .iter()
+        .map(|client| client["client_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["notes-sync", "other", "robot"]);
+    let shown = run(&["client", "show", "robot"]).expect(0).stdout;
+    assert!(
+        shown.contains("notes:read") && !shown.contains("ptc_cs_"),
+        "{shown}"
+    );
+
+    // Another secret: the old one and what it got are dead.
+    let second = secret(&run(&["client", "rotate-secret", "robot"]).expect(0).stdout);
+    is_dead(&robot).await;
+    let refused = ask(&caller, "token", Some(("robot", &first)), &[GRANT]).await;
+    expect_error(&refused, 401, "invalid_client");
+    let robot = caller.with_token(&token(&caller, Some(("robot", &second)), &[]).await);
+    robot.get("/notes").await.expect(200);
+
+    run(&["client", "disable", "robot"]).expect(0);
+    is_dead(&robot).await;
+    let refused = ask(&caller, "token", Some(("robot", &second)), &[GRANT]).await;
+    expect_error(&refused, 401, "invalid_client");
+    run(&explained).expect(1);
+    run(&["client", "enable", "robot"]).expect(0);
+    let robot = caller.with_token(&token(&caller, Some(("robot", &second)), &[]).await);
+    robot.get("/notes").await.expect(200);
+
+    run(&["client", "delete", "robot"]).expect(0);
+    is_dead(&robot).await;
+    let refused = ask(&caller, "token", Some(("robot", &second)), &[GRANT]).await;
+    expect_error(&refused, 401, "invalid_client");
+}
+
+#[test]
+fn the_command_refuses_what_it_cannot_change() {
+    let folder = Folder::with(&lines("http://127.0.0.1:9"));
+    portcullis(&folder, &["client", "add", "robot"]).expect(0);
+    for (arguments, why) in [
+        (&["add", "robot"][..], "there is a client robot already"),
+        (&["add", "portcullis"], "the gateway's own name"),
+        (&["add", "a b"], "a client id has"),
+        (&["add", "x", "--scope", "a b"], "a scope has"),
+        (&["add", "notes-sync"], "[clients.notes-sync] stands in"),
+        (&["rotate-secret", "notes-sync"], "change it there"),
+        (&["disable", "nobody"], "there is no client nobody"),
+        (&["enable", "nobody"], "there is no client nobody"),
+        (&["delete", "nobody"], "there is no client nobody"),
+        (&["rotate-secret", "nobody"], "there is no client nobody"),
+        (&["show", "nobody"], "there is no client nobody"),
+    ] {
+        let ran = portcullis(&folder, &[&["client"], arguments].concat()).expect(1);
+        assert!(ran.stderr.contains(why), "{arguments:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
 }

@@ -1,11 +1,9 @@
 //! `[clients.NAME]`.
 
-use aws_lc_rs::digest;
-
-use crate::config::Client;
 use crate::config::check::is_weak;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
+use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::domain::Malformed;
 use crate::domain::Scope;
@@ -75,7 +73,5 @@ fn hash(value: Value<'_>) -> Option<TokenHash> {
              write 32 random bytes: openssl rand -hex 32",
         );
     }
-    let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.value.as_bytes()).as_ref());
-    Some(TokenHash::new(hash))
+    Some(Client::hash(&text.value))
 }

@@ -10,7 +10,6 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::ClientId;
 use crate::domain::Handle;
-use crate::domain::MachineSession;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -54,29 +53,6 @@ impl Store {
         .await?;
         transaction.commit().await?;
         Ok(opened.rows_affected() == 1)
-    }
-
-    /// Takes down the session of a machine.
-    pub async fn open_machine_session(
-        &self,
-        session: &MachineSession,
-        now: SystemTime,
-    ) -> Result<(), Unavailable> {
-        let mut transaction = self.write().await?;
-        sqlx::query(
-            "INSERT INTO sessions (kind, id, client, scopes, authenticated_at, expires_at, address, \
-             last_seen_at) VALUES ('machine', $1, $2, $3, $4, $5, $6, $4)",
-        )
-        .bind(blob(session.id.uuid()))
-        .bind(session.client.as_str())
-        .bind(session.scopes.to_string())
-        .bind(millis(now))
-        .bind(millis(session.expires_at))
-        .bind(session.address.to_string())
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(())
     }
 
     /// Spends a refresh token (RFC 9700 §4.14.2).
