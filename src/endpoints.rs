@@ -54,13 +54,14 @@ pub fn router(prefix: &str, accounts: Arc<Accounts>, oauth: Arc<OAuth>) -> Route
 fn for_clients(prefix: &str, oauth: Arc<OAuth>) -> Router {
     let metadata = only("GET, HEAD", get(oauth::metadata::metadata));
     let mut router = Router::new().route(METADATA, metadata);
-    for (name, service) in [
-        ("token", post(oauth::token::token)),
-        ("revoke", post(oauth::revoke::revoke)),
-        ("introspect", post(oauth::introspect::introspect)),
-    ] {
-        let path = format!("{prefix}/oauth/{name}");
-        router = router.route(&path, only("POST", service));
+    for name in OWN_ENDPOINTS {
+        let service = match name {
+            "oauth/token" => post(oauth::token::token),
+            "oauth/revoke" => post(oauth::revoke::revoke),
+            "oauth/introspect" => post(oauth::introspect::introspect),
+            _ => continue,
+        };
+        router = router.route(&format!("{prefix}/{name}"), only("POST", service));
     }
     router.with_state(oauth)
 }

@@ -56,7 +56,7 @@ impl OwnPaths {
             first = segments.next();
         }
         let name = first.as_deref().unwrap_or_default();
-        if self.prefix.is_empty() && !is_own(name, segments.next().is_some()) {
+        if self.prefix.is_empty() && !OWN_ENDPOINTS.iter().any(|own| is(path, own)) {
             return None;
         }
         Some(match name {
@@ -68,9 +68,12 @@ impl OwnPaths {
     }
 }
 
-/// At the root everything but our own is an app's; below `oauth` all is ours.
-fn is_own(name: &str, has_more: bool) -> bool {
-    OWN_ENDPOINTS.contains(&name) && (name == "oauth" || !has_more)
+/// At the root everything but our own is an app's, `/oauth/protected` as well.
+fn is(path: &RequestPath, own: &str) -> bool {
+    let mut sent = path.segments();
+    own.split('/')
+        .all(|own| sent.next().as_deref() == Some(own))
+        && sent.next().is_none()
 }
 
 #[cfg(test)]
@@ -96,7 +99,10 @@ mod tests {
         check("", "/login", Some(Endpoint::Login));
         check("", "/login/x", None);
         check("", "/oauth/token", Some(Endpoint::Other));
-        check("", "/oauthor", None);
+        check("", "/oauth/%74oken", Some(Endpoint::Other));
+        check("", "/oauth/protected", None);
+        check("", "/oauth/token/x", None);
+        check("", "/oauth", None);
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));

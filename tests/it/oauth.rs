@@ -464,3 +464,23 @@ fn the_command_refuses_what_it_cannot_change() {
         assert_eq!(ran.stdout, "", "{arguments:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_prefix_they_stand_where_the_tutorials_have_them() {
+    let app = Upstream::start().await;
+    let text = lines(&app.url()).replace("\"/notes\"", "\"/oauth/protected\"");
+    let gateway = Gateway::start(&format!("{text}\n[gateway]\nprefix = \"\""));
+    let caller = gateway.anonymous();
+    let form = format!("grant_type=client_credentials&client_id=notes-sync&client_secret={SECRET}");
+    let asking = caller
+        .request(Method::POST, "/oauth/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    let answer = Answer::of(asking).await.expect(200);
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let machine = caller.with_token(&token);
+    machine.get("/oauth/protected").await.expect(200);
+    app.only();
+    let refused = caller.get("/oauth/protected").await;
+    refused.expect_problem(401, "unauthenticated");
+}

@@ -23,8 +23,16 @@ use crate::config::values;
 use crate::domain::Handle;
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 7] = [
-    "register", "login", "refresh", "logout", "me", "password", "oauth",
+pub const OWN_ENDPOINTS: [&str; 9] = [
+    "register",
+    "login",
+    "refresh",
+    "logout",
+    "me",
+    "password",
+    "oauth/token",
+    "oauth/revoke",
+    "oauth/introspect",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
