@@ -132,6 +132,7 @@ pub fn assertion(
     now: SystemTime,
 ) -> String {
     let caller = claims.caller;
+    let is_person = !matches!(caller.subject, Subject::Client(_));
     let signed = Assertion {
         iss: issuer,
         aud: claims.route,
@@ -144,7 +145,7 @@ pub fn assertion(
         name: caller.name.as_ref().map(DisplayName::as_str),
         email: caller.email.as_ref().map(EmailAddress::as_str),
         amr: &caller.methods,
-        auth_time: caller.authenticated_at,
+        auth_time: is_person.then_some(caller.authenticated_at),
         iat: unix_seconds(now),
         exp: unix_seconds(now + ASSERTION_TTL),
         jti: fresh_id(),
@@ -197,7 +198,8 @@ struct Assertion<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
     amr: &'a [String],
-    auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     iat: u64,
     exp: u64,
     jti: String,

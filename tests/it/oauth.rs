@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -115,6 +116,15 @@ async fn a_machine_gets_a_token_that_opens_what_names_its_scopes_and_is_nobody()
     assert_eq!(seen.header("x-auth-method"), "client");
     for name in ["x-auth-user", "x-auth-roles", "x-auth-name", "x-auth-email"] {
         assert!(!seen.headers.contains_key(name), "{name}");
+    }
+
+    // Nor does what is signed for the app speak of a person.
+    let assertion = seen.header("x-auth-assertion").split('.').nth(1).unwrap();
+    let assertion = URL_SAFE_NO_PAD.decode(assertion).unwrap();
+    let assertion: Value = serde_json::from_slice(&assertion).unwrap();
+    assert_eq!(assertion["sub"], "client:notes-sync");
+    for name in ["auth_time", "preferred_username", "name", "email"] {
+        assert_eq!(assertion.get(name), None, "{name}");
     }
 
     for path in ["/own", "/listed"] {
