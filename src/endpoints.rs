@@ -25,48 +25,32 @@ use crate::oauth::OAuth;
 use crate::problem::Problem;
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
-pub fn router(prefix: &str, accounts: Arc<Accounts>, oauth: Arc<OAuth>) -> Router {
-    let named = OWN_ENDPOINTS.into_iter().filter_map(|name| {
-        let service = match name {
-            "register" => only("POST", post(account::register::register)),
-            "login" => only("POST", post(account::login::login)),
-            "refresh" => only("POST", post(account::refresh::refresh)),
-            "logout" => only("POST", post(account::logout::logout)),
-            "me" => only("GET, HEAD", get(account::me::me)),
-            "password" => only("POST", post(account::password::change)),
-            _ => return None,
-        };
-        Some((name, service))
-    });
+pub fn router(prefix: &str, accounts: &Arc<Accounts>, oauth: Arc<OAuth>) -> Router {
+    let of_accounts = |allowed, service| only(allowed, service).with_state(Arc::clone(accounts));
+    let for_clients = |service| only("POST", service).with_state(Arc::clone(&oauth));
     let mut router = Router::new();
-    for (name, service) in named {
-        router = router.route(&format!("{prefix}/{name}"), service);
-    }
-    let jwks = only("GET, HEAD", get(account::jwks::jwks));
-    router
-        .route("/.well-known/jwks.json", jwks)
-        .with_state(accounts)
-        .merge(for_clients(prefix, oauth))
-        .fallback(not_found)
-}
-
-/// What OAuth clients ask.
-fn for_clients(prefix: &str, oauth: Arc<OAuth>) -> Router {
-    let metadata = only("GET, HEAD", get(oauth::metadata::metadata));
-    let mut router = Router::new().route(METADATA, metadata);
     for name in OWN_ENDPOINTS {
         let service = match name {
-            "oauth/token" => post(oauth::token::token),
-            "oauth/revoke" => post(oauth::revoke::revoke),
-            "oauth/introspect" => post(oauth::introspect::introspect),
+            "register" => of_accounts("POST", post(account::register::register)),
+            "login" => of_accounts("POST", post(account::login::login)),
+            "refresh" => of_accounts("POST", post(account::refresh::refresh)),
+            "logout" => of_accounts("POST", post(account::logout::logout)),
+            "me" => of_accounts("GET, HEAD", get(account::me::me)),
+            "password" => of_accounts("POST", post(account::password::change)),
+            "oauth/token" => for_clients(post(oauth::token::token)),
+            "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
+            "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
-        router = router.route(&format!("{prefix}/{name}"), only("POST", service));
+        router = router.route(&format!("{prefix}/{name}"), service);
     }
-    router.with_state(oauth)
+    let jwks = of_accounts("GET, HEAD", get(account::jwks::jwks));
+    let metadata = only("GET, HEAD", get(oauth::metadata::metadata)).with_state(oauth);
+    router
+        .route("/.well-known/jwks.json", jwks)
+        .route("/.well-known/oauth-authorization-server", metadata)
+        .fallback(not_found)
 }
-
-const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// Refuses every other method than those that the service has.
 fn only<S: Clone + Send + Sync + 'static>(

@@ -5,13 +5,19 @@
 
 mod json;
 mod refusal;
+mod sent;
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
+
 pub use json::Json;
 pub use json::JsonOrNothing;
 pub use refusal::Refusal;
+pub use sent::Sent;
 
 /// Where a request for one of our own endpoints came from.
 #[derive(Clone, Debug)]
@@ -30,4 +36,12 @@ impl Origin {
             request_id: String::new(),
         }
     }
+}
+
+/// Of an answer with a token or about one: it is for no cache (RFC 6749 §5.1).
+pub fn no_store() -> [(HeaderName, HeaderValue); 2] {
+    [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ]
 }

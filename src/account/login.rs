@@ -31,6 +31,7 @@ use crate::domain::Username;
 use crate::intake::Json;
 use crate::intake::Origin;
 use crate::intake::Refusal;
+use crate::intake::no_store;
 use crate::password::Verdict;
 use crate::problem::Problem;
 use crate::store::Credentials;
@@ -220,9 +221,5 @@ pub(super) fn granted(
         "refresh_token": refresh.reveal(),
         "scope": session.scopes.to_string(),
     });
-    let no_store = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::PRAGMA, HeaderValue::from_static("no-cache")),
-    ];
-    (no_store, axum::Json(body)).into_response()
+    (no_store(), axum::Json(body)).into_response()
 }

@@ -18,6 +18,7 @@ use crate::domain::ClientId;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::store::Open;
+use crate::store::Store;
 use crate::store::StoredClient;
 use crate::vault::random;
 
@@ -95,56 +96,27 @@ pub(super) async fn run(
             let id = changeable(config, &id)?;
             let scopes = scopes.iter().map(|scope| Scope::parse(scope));
             let scopes: Scopes = scopes.collect::<Result<_, _>>()?;
-            let (secret, client) = with_new_secret(id, scopes);
+            let secret = new_secret();
+            let client = Client {
+                id,
+                secret: Client::hash(&secret),
+                scopes,
+            };
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);
             }
             writeln!(output, "{secret}")?;
         }
-        Command::List { json } => {
-            let declared = config.clients.iter().map(declared);
-            let stored = store.clients().await?;
-            let clients: Vec<_> = declared.chain(stored.iter().map(stored_as_json)).collect();
-            if json {
-                writeln!(output, "{:#}", json!(clients))?;
-            } else {
-                writeln!(
-                    output,
-                    "{:<24}  {:<8}  {:<8}  SCOPES",
-                    "ID", "FROM", "STATE"
-                )?;
-                for client in &clients {
-                    let [id, from, state, scope] = ["client_id", "from", "state", "scope"]
-                        .map(|name| client[name].as_str().unwrap_or_default());
-                    writeln!(output, "{id:<24}  {from:<8}  {state:<8}  {scope}")?;
-                }
-            }
-        }
-        Command::Show { id, json } => {
-            let declares = |client: &&Client| client.id.as_str() == id;
-            let client = match config.clients.iter().find(declares) {
-                Some(client) => declared(client),
-                None => match store.client(&ClientId::parse(&id)?).await? {
-                    Some(client) => stored_as_json(&client),
-                    None => bail!("there is no client {id}"),
-                },
-            };
-            if json {
-                writeln!(output, "{client:#}")?;
-            } else {
-                for (name, value) in client.as_object().into_iter().flatten() {
-                    writeln!(output, "{name:<11} {}", value.as_str().unwrap_or_default())?;
-                }
-            }
-        }
+        Command::List { json } => list(config, store, json, output).await?,
+        Command::Show { id, json } => show(config, store, &id, json, output).await?,
         Command::Disable { id } => {
             let id = changeable(config, &id)?;
-            found(store.set_client_disabled(&id, true, now).await?, &id)?;
+            found(store.disable_client(&id, now).await?, &id)?;
             writeln!(output, "disabled {id}; its tokens are dead")?;
         }
         Command::Enable { id } => {
             let id = changeable(config, &id)?;
-            found(store.set_client_disabled(&id, false, now).await?, &id)?;
+            found(store.enable_client(&id).await?, &id)?;
             writeln!(output, "enabled {id}")?;
         }
         Command::Delete { id } => {
@@ -153,13 +125,68 @@ pub(super) async fn run(
             writeln!(output, "deleted {id}; its tokens are dead")?;
         }
         Command::RotateSecret { id } => {
-            let (secret, client) = with_new_secret(changeable(config, &id)?, Scopes::default());
-            let rotated = store.rotate_client_secret(&client.id, client.secret, now);
-            found(rotated.await?, &client.id)?;
+            let id = changeable(config, &id)?;
+            let secret = new_secret();
+            let rotated = store.rotate_client_secret(&id, Client::hash(&secret), now);
+            found(rotated.await?, &id)?;
             writeln!(output, "{secret}")?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(
+    config: &Config,
+    store: &Store,
+    json: bool,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<()> {
+    let stored = store.clients().await?;
+    let declared = config.clients.iter().map(declared);
+    let clients: Vec<_> = declared.chain(stored.iter().map(stored_as_json)).collect();
+    if json {
+        writeln!(output, "{:#}", json!(clients))?;
+        return Ok(());
+    }
+    writeln!(
+        output,
+        "{:<24}  {:<8}  {:<8}  SCOPES",
+        "ID", "FROM", "STATE"
+    )?;
+    for client in &clients {
+        let [id, from, state, scope] = ["client_id", "from", "state", "scope"]
+            .map(|name| client[name].as_str().unwrap_or_default());
+        writeln!(output, "{id:<24}  {from:<8}  {state:<8}  {scope}")?;
+    }
+    Ok(())
+}
+
+async fn show(
+    config: &Config,
+    store: &Store,
+    id: &str,
+    json: bool,
+    output: &mut dyn io::Write,
+) -> anyhow::Result<()> {
+    let in_file = config
+        .clients
+        .iter()
+        .find(|client| client.id.as_str() == id);
+    let client = match in_file {
+        Some(client) => declared(client),
+        None => match store.client(&ClientId::parse(id)?).await? {
+            Some(client) => stored_as_json(&client),
+            None => bail!("there is no client {id}"),
+        },
+    };
+    if json {
+        writeln!(output, "{client:#}")?;
+        return Ok(());
+    }
+    for (name, value) in client.as_object().into_iter().flatten() {
+        writeln!(output, "{name:<11} {}", value.as_str().unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 /// The id of a client that the file does not declare: what stands there is changed there.
@@ -186,14 +213,8 @@ fn found(found: bool, id: &ClientId) -> anyhow::Result<()> {
 }
 
 /// 256 random bits: nobody can try them, so a fast hash is enough.
-fn with_new_secret(id: ClientId, scopes: Scopes) -> (String, Client) {
-    let secret = format!("ptc_cs_{}", URL_SAFE_NO_PAD.encode(random::<32>()));
-    let client = Client {
-        id,
-        secret: Client::hash(&secret),
-        scopes,
-    };
-    (secret, client)
+fn new_secret() -> String {
+    format!("ptc_cs_{}", URL_SAFE_NO_PAD.encode(random::<32>()))
 }
 
 fn declared(client: &Client) -> Value {

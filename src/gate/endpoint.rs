@@ -56,7 +56,7 @@ impl OwnPaths {
             first = segments.next();
         }
         let name = first.as_deref().unwrap_or_default();
-        if self.prefix.is_empty() && !OWN_ENDPOINTS.iter().any(|own| is(path, own)) {
+        if self.prefix.is_empty() && !is_own(path, name) {
             return None;
         }
         Some(match name {
@@ -68,12 +68,17 @@ impl OwnPaths {
     }
 }
 
-/// At the root everything but our own is an app's, `/oauth/protected` as well.
-fn is(path: &RequestPath, own: &str) -> bool {
-    let mut sent = path.segments();
-    own.split('/')
-        .all(|own| sent.next().as_deref() == Some(own))
-        && sent.next().is_none()
+/// At the root everything but our own is an app's, `/oauth/protected` as well. `first` is the first
+/// segment: of nearly every request it decides alone.
+fn is_own(path: &RequestPath, first: &str) -> bool {
+    let begins = |own: &&&str| own.split('/').next() == Some(first);
+    let mut candidates = OWN_ENDPOINTS.iter().filter(begins);
+    candidates.any(|own| {
+        let mut sent = path.segments();
+        own.split('/')
+            .all(|own| sent.next().as_deref() == Some(own))
+            && sent.next().is_none()
+    })
 }
 
 #[cfg(test)]

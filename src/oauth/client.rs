@@ -43,7 +43,7 @@ impl OAuth {
             Ok(id) => self.find(&id).await?,
             Err(_) => None,
         };
-        // SECURITY 41: as much work for an unknown client as for a wrong secret.
+        // SECURITY 41: compared in constant time, and for an unknown client as well.
         let kept = known.as_ref().map(|proven| proven.client.secret);
         let kept = kept.unwrap_or_else(|| TokenHash::new([0; 32]));
         let sent = Client::hash(&secret);

@@ -2,11 +2,11 @@
 
 use axum::response::IntoResponse;
 use axum::response::Response;
-use http::HeaderMap;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
 
+use crate::intake::no_store;
 use crate::problem::Problem;
 use crate::store::Unavailable;
 
@@ -63,9 +63,8 @@ impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let (status, error, description) = self.parts();
         let body = serde_json::json!({"error": error, "error_description": description});
-        let mut response = (status, axum::Json(body)).into_response();
+        let mut response = (status, no_store(), axum::Json(body)).into_response();
         let headers = response.headers_mut();
-        no_store(headers);
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6749 §5.2: in the scheme that the client used, or could have used.
             let basic = HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
@@ -76,10 +75,4 @@ impl IntoResponse for OAuthError {
         }
         response
     }
-}
-
-/// RFC 6749 §5.1: no answer of these endpoints is for a cache.
-pub(super) fn no_store(headers: &mut HeaderMap) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
 }

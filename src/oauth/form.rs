@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use http::HeaderMap;
 use http::header;
 
 use crate::intake::Origin;
+use crate::intake::Sent;
 use crate::oauth::error::OAuthError;
 
 /// The parameters of a request, and what came with them.
@@ -43,35 +43,23 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, OAuthError> {
         let invalid = |why: &str| OAuthError::InvalidRequest(why.to_owned());
-        let origin = request.extensions().get::<Origin>().cloned();
-        let headers = request.headers().clone();
         // RFC 6749 §3.2 and SECURITY 41: what stands in a query is written into logs on its way.
-        if request.uri().query().is_some() {
+        let has_query = request.uri().query().is_some();
+        let sent = Sent::take(request, state).await;
+        let sent = sent.map_err(|_| invalid("The body broke off or is badly framed."))?;
+        if has_query {
             return Err(invalid(
                 "Send the parameters in the body, not in the query.",
             ));
         }
-        let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-        let is_form = match (types.next(), types.next()) {
-            (Some(one), None) => one
-                .to_str()
-                .ok()
-                .and_then(|text| text.split(';').next())
-                .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM)),
-            _ => false,
-        };
-        if !is_form || headers.contains_key(header::CONTENT_ENCODING) {
+        if !sent.is(FORM) || sent.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(invalid(
                 "Send the parameters as application/x-www-form-urlencoded.",
             ));
         }
-        let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|_| invalid("The body broke off or is badly framed."))?;
-        if std::str::from_utf8(&body).is_err() {
-            return Err(invalid("The body is not UTF-8."));
-        }
         let mut parameters = HashMap::new();
-        for (name, value) in url::form_urlencoded::parse(&body) {
+        for (name, value) in url::form_urlencoded::parse(&sent.body) {
+            // Which is what stands for bytes that are none.
             if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
                 return Err(invalid("A parameter is not UTF-8."));
             }
@@ -85,8 +73,8 @@ impl<S: Send + Sync> FromRequest<S> for Form {
             }
         }
         Ok(Self {
-            headers,
-            origin: origin.unwrap_or_else(Origin::unknown),
+            headers: sent.headers,
+            origin: sent.origin,
             parameters,
         })
     }

@@ -8,9 +8,9 @@ use axum::response::Response;
 
 use crate::authenticate::Identity;
 use crate::domain::Client;
+use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
-use crate::oauth::error::no_store;
 use crate::oauth::form::Form;
 
 /// The endpoint. Of a token that is bad, ended or another's it says `active: false` and no more
@@ -41,9 +41,7 @@ pub async fn introspect(
             })
         }
     };
-    let mut response = axum::Json(body).into_response();
-    no_store(response.headers_mut());
-    Ok(response)
+    Ok((no_store(), axum::Json(body)).into_response())
 }
 
 impl OAuth {

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
-use crate::oauth::error::no_store;
 use crate::oauth::form::Form;
 use crate::store::Change;
 
@@ -31,7 +31,5 @@ pub async fn revoke(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respo
             .apply(Change::SessionEnded(session), now);
         tracing::info!(client.id = %client.id, session.id = %session, "a client revoked its token");
     }
-    let mut response = ().into_response();
-    no_store(response.headers_mut());
-    Ok(response)
+    Ok(no_store().into_response())
 }

@@ -10,10 +10,10 @@ use crate::domain::Client;
 use crate::domain::MachineSession;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
+use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::client::Proven;
 use crate::oauth::error::OAuthError;
-use crate::oauth::error::no_store;
 use crate::oauth::form::Form;
 use crate::vault::fresh_id;
 
@@ -69,9 +69,7 @@ async fn client_credentials(
     {
         members.insert("scope".to_owned(), session.scopes.to_string().into());
     }
-    let mut response = axum::Json(body).into_response();
-    no_store(response.headers_mut());
-    Ok(response)
+    Ok((no_store(), axum::Json(body)).into_response())
 }
 
 /// All that the client may hold, or less where it asks for less.

@@ -113,7 +113,7 @@ impl Assembly {
             metrics: Arc::clone(&self.metrics),
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
-        let router = endpoints::router(&config.gateway.prefix, accounts, oauth);
+        let router = endpoints::router(&config.gateway.prefix, &accounts, oauth);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),

@@ -112,7 +112,7 @@ async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), MigrateError> 
         .synchronous(SqliteSynchronous::Full);
 
     let writer = connect_writer(&writing).await?;
-    if let Err(error) = migrate(&writer).await {
+    if let Err(error) = migrate(&writer, MIGRATIONS).await {
         // So that no companion of the database stays behind.
         writer.close().await;
         return Err(error);
@@ -237,8 +237,8 @@ async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, sq
 }
 
 /// One transaction around everything, so that two processes that start at once take turns.
-async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
-    let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
+async fn migrate(writer: &SqlitePool, known: &[Step]) -> Result<(), MigrateError> {
+    let migrations = known.iter().map(|(version, description, sql)| {
         Migration::new(
             *version,
             (*description).into(),
@@ -261,8 +261,11 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// A migration: its version, what it is about, its statements.
+type Step = (i64, &'static str, &'static str);
+
 /// Never edit one that was released: its checksum is in every database.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
+const MIGRATIONS: &[Step] = &[
     (
         1,
         "accounts, sessions, keys",

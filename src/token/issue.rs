@@ -49,16 +49,7 @@ impl AccessTokens {
 
     /// A token of this session, for the user as just read from the store.
     pub fn issue(&self, keys: &KeySet, user: &User, session: &Session, now: SystemTime) -> String {
-        let claims = AccessClaims {
-            iss: &self.issuer,
-            sub: user.id.to_string(),
-            aud: &self.issuer,
-            exp: unix_seconds(now + self.ttl),
-            iat: unix_seconds(now),
-            jti: fresh_id(),
-            sid: session.id.to_string(),
-            scope: session.scopes.to_string(),
-            client_id: session.client.as_str(),
+        let person = Person {
             roles: names(&user.roles),
             preferred_username: user.preferred_username(),
             name: user.name.as_ref().map(DisplayName::as_str),
@@ -66,6 +57,18 @@ impl AccessTokens {
             auth_time: unix_seconds(session.authenticated_at),
             amr: &["pwd"],
             user_version: user.version,
+        };
+        let claims = AccessClaims {
+            iss: &self.issuer,
+            sub: user.id.to_string(),
+            aud: &self.issuer,
+            exp: unix_seconds(self.expiry(now)),
+            iat: unix_seconds(now),
+            jti: fresh_id(),
+            sid: session.id.to_string(),
+            scope: session.scopes.to_string(),
+            client_id: session.client.as_str(),
+            person: Some(person),
         };
         keys.access().sign(ACCESS_TYPE, &claims)
     }
@@ -78,7 +81,7 @@ impl AccessTokens {
         session: &MachineSession,
         now: SystemTime,
     ) -> String {
-        let claims = MachineClaims {
+        let claims = AccessClaims {
             iss: &self.issuer,
             sub: Subject::Client(session.client.clone()).to_string(),
             aud: &self.issuer,
@@ -88,6 +91,7 @@ impl AccessTokens {
             sid: session.id.to_string(),
             scope: session.scopes.to_string(),
             client_id: session.client.as_str(),
+            person: None,
         };
         keys.access().sign(ACCESS_TYPE, &claims)
     }
@@ -96,21 +100,6 @@ impl AccessTokens {
     pub fn expiry(&self, now: SystemTime) -> SystemTime {
         now + self.ttl
     }
-}
-
-/// A machine's token, as the store has just taken down its session.
-#[derive(Serialize)]
-struct MachineClaims<'a> {
-    iss: &'a str,
-    sub: String,
-    aud: &'a str,
-    exp: u64,
-    iat: u64,
-    jti: String,
-    sid: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    scope: String,
-    client_id: &'a str,
 }
 
 /// What an assertion says.
@@ -168,6 +157,13 @@ struct AccessClaims<'a> {
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     client_id: &'a str,
+    #[serde(flatten)]
+    person: Option<Person<'a>>,
+}
+
+/// What only a person's token says.
+#[derive(Serialize)]
+struct Person<'a> {
     roles: Vec<&'a str>,
     preferred_username: String,
     #[serde(skip_serializing_if = "Option::is_none")]

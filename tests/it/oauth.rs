@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Answer;
@@ -268,9 +270,11 @@ async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
     let query = post(&format!("/auth/oauth/token?{body}")).header("content-type", form);
     let as_text = post("/auth/oauth/token").body(body);
     let as_json = post("/auth/oauth/token").json(&json!({"grant_type": "client_credentials"}));
+    let latin = post("/auth/oauth/token").body(body);
+    let latin = latin.header("content-type", format!("{form}; charset=latin1"));
     let not_utf8 = post("/auth/oauth/token").header("content-type", form);
     let not_utf8 = not_utf8.body("grant_type=%ff");
-    for request in [query.body(body), as_text, as_json, not_utf8] {
+    for request in [query.body(body), as_text, as_json, latin, not_utf8] {
         expect_error(&Answer::of(request).await, 400, "invalid_request");
     }
     let get = caller.get("/auth/oauth/token").await;
@@ -493,4 +497,33 @@ async fn without_a_prefix_they_stand_where_the_tutorials_have_them() {
     app.only();
     let refused = caller.get("/oauth/protected").await;
     refused.expect_problem(401, "unauthenticated");
+}
+
+// SECURITY 50
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_store_gives_no_token_and_breaks_none() {
+    let (gateway, _app) = with_clients().await;
+    let caller = gateway.anonymous();
+    let held = token(&caller, SYNC, &[]).await;
+    let options = SqliteConnectOptions::new().filename(gateway.folder().path("data/portcullis.db"));
+    let mut other = options.connect().await.unwrap();
+    let begin = sqlx::query("BEGIN IMMEDIATE").execute(&mut other);
+    begin.await.unwrap();
+
+    let form = [GRANT, ("token", &held)];
+    for endpoint in ["token", "revoke"] {
+        let answer = ask(&caller, endpoint, SYNC, &form).await;
+        expect_error(&answer, 503, "temporarily_unavailable");
+        assert_eq!(answer.header("retry-after"), "5");
+    }
+    // Nothing was half-done, and what only reads goes on.
+    caller.with_token(&held).get("/notes").await.expect(200);
+    let answer = ask(&caller, "introspect", SYNC, &form).await;
+    assert_eq!(answer.expect(200).json()["active"], true);
+
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    token(&caller, SYNC, &[]).await;
+    ask(&caller, "revoke", SYNC, &form).await.expect(200);
+    let dead = caller.with_token(&held).get("/notes").await;
+    dead.expect_invalid_token("revoked");
 }

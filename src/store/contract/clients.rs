@@ -12,9 +12,11 @@ use crate::domain::SessionId;
 use crate::domain::TokenHash;
 use crate::store::Store;
 
+use super::alice;
 use super::at;
 use super::changes;
 use super::hash;
+use super::open;
 
 // SECURITY 41
 #[tokio::test]
@@ -25,10 +27,10 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
         secret: hash(1),
         scopes: Scopes::default(),
     };
-    let opens = async |proven: Option<TokenHash>| {
+    let opens_for = async |id: &str, proven: Option<TokenHash>| {
         let session = MachineSession {
             id: SessionId::new(Uuid::now_v7()),
-            client: client.id.clone(),
+            client: ClientId::parse(id).unwrap(),
             scopes: Scopes::default(),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
@@ -38,7 +40,12 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
             .await
             .unwrap()
     };
+    let opens = async |proven| opens_for("robot", proven).await;
     let shown = Some(client.secret);
+    // Those of others go on, whatever becomes of this one.
+    assert!(opens_for("other", None).await);
+    let alice = alice(&store).await;
+    open(&store, alice.id, 9).await;
     assert!(opens(None).await, "a client of the file");
     assert!(!opens(shown).await, "there is none yet");
     assert!(store.create_client(&client, at(0)).await.unwrap());
@@ -46,21 +53,11 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
     assert!(opens(shown).await);
     assert!(!opens(Some(hash(2))).await, "another secret");
 
-    assert!(
-        store
-            .set_client_disabled(&client.id, true, at(1))
-            .await
-            .unwrap()
-    );
+    assert!(store.disable_client(&client.id, at(1)).await.unwrap());
     // The two that were opened.
     assert_eq!(changes(&store).await.len(), 2);
     assert!(!opens(shown).await, "disabled");
-    assert!(
-        store
-            .set_client_disabled(&client.id, false, at(1))
-            .await
-            .unwrap()
-    );
+    assert!(store.enable_client(&client.id).await.unwrap());
     assert!(opens(shown).await);
     assert!(
         store

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use sqlx::Row;
-use sqlx::SqliteConnection;
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::Client;
@@ -66,24 +68,25 @@ impl Store {
         Ok(made.rows_affected() == 1)
     }
 
-    /// Disables a client and ends its sessions, or enables it; `false` where there is none.
-    pub async fn set_client_disabled(
+    /// Disables a client and ends its sessions; `false` where there is none.
+    pub async fn disable_client(
         &self,
         id: &ClientId,
-        disabled: bool,
         now: SystemTime,
     ) -> Result<bool, Unavailable> {
+        let disabling = sqlx::query("UPDATE clients SET disabled = TRUE WHERE id = $1");
+        self.end_client(disabling.bind(id.as_str()), id, now).await
+    }
+
+    /// Enables a client again; `false` where there is none.
+    pub async fn enable_client(&self, id: &ClientId) -> Result<bool, Unavailable> {
         let mut transaction = self.write().await?;
-        let changed = sqlx::query("UPDATE clients SET disabled = $2 WHERE id = $1")
+        let enabled = sqlx::query("UPDATE clients SET disabled = FALSE WHERE id = $1")
             .bind(id.as_str())
-            .bind(disabled)
             .execute(&mut *transaction)
             .await?;
-        if disabled {
-            end_sessions_of(&mut transaction, id, now).await?;
-        }
         transaction.commit().await?;
-        Ok(changed.rows_affected() == 1)
+        Ok(enabled.rows_affected() == 1)
     }
 
     /// Puts another secret in the place of a client's and ends its sessions: whoever had the old one
@@ -94,27 +97,43 @@ impl Store {
         secret: TokenHash,
         now: SystemTime,
     ) -> Result<bool, Unavailable> {
-        let mut transaction = self.write().await?;
-        let changed = sqlx::query("UPDATE clients SET secret = $2 WHERE id = $1")
+        let rotating = sqlx::query("UPDATE clients SET secret = $2 WHERE id = $1")
             .bind(id.as_str())
-            .bind(secret.as_bytes().as_slice())
-            .execute(&mut *transaction)
-            .await?;
-        end_sessions_of(&mut transaction, id, now).await?;
-        transaction.commit().await?;
-        Ok(changed.rows_affected() == 1)
+            .bind(secret.as_bytes().as_slice());
+        self.end_client(rotating, id, now).await
     }
 
     /// Deletes a client and ends its sessions; `false` where there is none.
     pub async fn delete_client(&self, id: &ClientId, now: SystemTime) -> Result<bool, Unavailable> {
+        let deleting = sqlx::query("DELETE FROM clients WHERE id = $1");
+        self.end_client(deleting.bind(id.as_str()), id, now).await
+    }
+
+    /// Does what changes a client, and ends its sessions; neither where there is no such client.
+    async fn end_client(
+        &self,
+        change: Query<'_, Sqlite, SqliteArguments>,
+        id: &ClientId,
+        now: SystemTime,
+    ) -> Result<bool, Unavailable> {
         let mut transaction = self.write().await?;
-        let deleted = sqlx::query("DELETE FROM clients WHERE id = $1")
-            .bind(id.as_str())
-            .execute(&mut *transaction)
-            .await?;
-        end_sessions_of(&mut transaction, id, now).await?;
+        if change.execute(&mut *transaction).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let rows = sqlx::query(
+            "UPDATE sessions SET ended_at = $2 \
+             WHERE kind = 'machine' AND client = $1 AND ended_at IS NULL RETURNING id",
+        )
+        .bind(id.as_str())
+        .bind(millis(now))
+        .fetch_all(&mut *transaction)
+        .await?;
+        for row in &rows {
+            let session = SessionId::new(uuid(row, "id")?);
+            record(&mut transaction, Change::SessionEnded(session), now).await?;
+        }
         transaction.commit().await?;
-        Ok(deleted.rows_affected() == 1)
+        Ok(true)
     }
 
     /// Takes down the session of a machine. `proven` is the secret of a client of this table, `None`
@@ -145,26 +164,6 @@ impl Store {
         transaction.commit().await?;
         Ok(opened.rows_affected() == 1)
     }
-}
-
-async fn end_sessions_of(
-    connection: &mut SqliteConnection,
-    client: &ClientId,
-    now: SystemTime,
-) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query(
-        "UPDATE sessions SET ended_at = $2 \
-         WHERE kind = 'machine' AND client = $1 AND ended_at IS NULL RETURNING id",
-    )
-    .bind(client.as_str())
-    .bind(millis(now))
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in &rows {
-        let session = SessionId::new(uuid(row, "id")?);
-        record(connection, Change::SessionEnded(session), now).await?;
-    }
-    Ok(())
 }
 
 fn client_from(row: &SqliteRow) -> Result<StoredClient, sqlx::Error> {

@@ -7,8 +7,12 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::domain::PasswordHash;
+use crate::domain::SessionId;
+use crate::domain::TokenHash;
 use crate::domain::Username;
 use crate::store::NewUser;
+use crate::store::Rotated;
+use crate::store::Rotation;
 use crate::store::Unavailable;
 use crate::store::UserError;
 
@@ -167,6 +171,64 @@ async fn a_newer_schema_is_left_alone() {
         .unwrap();
     let refused = Store::open(&path, Open::Existing).await.unwrap_err();
     assert!(refused.to_string().contains("newer version"), "{refused}");
+}
+
+// SECURITY 49
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    create(&path).unwrap();
+    let options = SqliteConnectOptions::new().filename(&path);
+    let old = pool(1).connect_with(options).await.unwrap();
+    migrate(&old, &MIGRATIONS[..1]).await.unwrap();
+    let (user, session) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    sqlx::query(
+        "INSERT INTO users (id, username, username_folded, email_verified, roles, password, \
+         password_version, disabled, version, created_at) \
+         VALUES ($1, 'alice', 'alice', 0, '', '$argon2id$one', 1, 0, 1, 0)",
+    )
+    .bind(blob(user))
+    .execute(&old)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, client, scopes, authenticated_at, expires_at, address, \
+         user_agent, refresh_current, refresh_previous, rotated_at, last_seen_at, ended_at) \
+         VALUES ($1, $2, 'portcullis', 'notes:read', 1000, 9000, '127.0.0.1', 'curl/8', $3, $4, \
+         2000, 3000, NULL)",
+    )
+    .bind(blob(session))
+    .bind(blob(user))
+    .bind([1; 32].as_slice())
+    .bind([2; 32].as_slice())
+    .execute(&old)
+    .await
+    .unwrap();
+    old.close().await;
+
+    let store = Store::open(&path, Open::Existing).await.unwrap();
+    let row = sqlx::query("SELECT * FROM sessions")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    assert_eq!(row.get::<&str, _>("kind"), "tokens");
+    assert_eq!(row.get::<&str, _>("user_agent"), "curl/8");
+    assert_eq!(row.get::<i64, _>("rotated_at"), 2000);
+    assert_eq!(row.get::<i64, _>("last_seen_at"), 3000);
+    assert_eq!(row.get::<&[u8], _>("refresh_previous"), [2; 32]);
+    let rotation = Rotation {
+        session: SessionId::new(session),
+        presented: TokenHash::new([1; 32]),
+        successor: TokenHash::new([3; 32]),
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(4),
+        grace: Duration::ZERO,
+    };
+    let Rotated::Current(user, session) = store.rotate_refresh(rotation).await.unwrap() else {
+        panic!("the session is not what it was");
+    };
+    assert_eq!(user.preferred_username(), "alice");
+    assert_eq!(session.scopes.to_string(), "notes:read");
 }
 
 #[tokio::test(flavor = "multi_thread")]
