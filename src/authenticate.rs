@@ -15,14 +15,18 @@ use http::header;
 
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
+use crate::domain::Outside;
 use crate::domain::Subject;
+use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::revocations::Revocations;
 use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
+use crate::token::verify::NotOutside;
 use crate::token::verify::Verifier;
+use crate::token::verify::verify_outside;
 
 pub use told::Told;
 pub use told::percent_encode;
@@ -104,12 +108,25 @@ pub enum Unauthenticated {
     Absent,
     /// A credential that is not good, and why, for the log.
     Refused(Reason),
+    /// The keys of another issuer, by its place, are needed and not here: ask for them, and judge again.
+    KeysWanted(usize),
+    /// The keys of another issuer are not to be had.
+    IssuerUnavailable,
 }
 
 impl Unauthenticated {
     /// 401 as RFC 6750 §3.1 has it: no error code where there was no credential.
     pub fn problem(self) -> Problem {
         let (code, detail, challenge) = match self {
+            Self::KeysWanted(_) | Self::IssuerUnavailable => {
+                return Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "issuer_unavailable",
+                    "The keys of the access token's issuer cannot be had now, so it can be neither \
+                     accepted nor refused. Try again.",
+                )
+                .retry_after(30);
+            }
             Self::Absent => (
                 "unauthenticated",
                 "This needs an access token: Authorization: Bearer <token>.",
@@ -133,6 +150,7 @@ impl Unauthenticated {
         match self {
             Self::Absent => "no_credential",
             Self::Refused(reason) => reason.label(),
+            Self::KeysWanted(_) | Self::IssuerUnavailable => "issuer_unavailable",
         }
     }
 }
@@ -168,6 +186,7 @@ pub struct Judge {
     verifier: Verifier,
     keys: SharedKeys,
     revocations: Arc<Revocations>,
+    issuers: Arc<Issuers>,
     clock: Clock,
 }
 
@@ -177,12 +196,14 @@ impl Judge {
         verifier: Verifier,
         keys: SharedKeys,
         revocations: Arc<Revocations>,
+        issuers: Arc<Issuers>,
         clock: Clock,
     ) -> Self {
         Self {
             verifier,
             keys,
             revocations,
+            issuers,
             clock,
         }
     }
@@ -220,9 +241,39 @@ impl Judge {
         Ok(identity)
     }
 
+    /// A token that is none of ours: of the issuer that it names, or refused for what it was refused for
+    /// among ours. Endpoints of our own take none, so that only routes ask.
+    fn judge_outside(
+        &self,
+        token: &str,
+        refused: Unauthenticated,
+        now: SystemTime,
+    ) -> Result<Identity, Unauthenticated> {
+        match verify_outside(&self.issuers, token, now) {
+            Ok((claims, generation)) => Ok(Identity::new(claims, generation)),
+            Err(NotOutside::Stranger) => Err(refused),
+            Err(NotOutside::Invalid(invalid)) => {
+                Err(Unauthenticated::Refused(Reason::Invalid(invalid)))
+            }
+            Err(NotOutside::KeysWanted(place)) => Err(Unauthenticated::KeysWanted(place)),
+            Err(NotOutside::Unavailable) => Err(Unauthenticated::IssuerUnavailable),
+        }
+    }
+
+    /// Whether the keys that a token of another issuer was judged by are still its keys.
+    fn holds_outside(&self, identity: &Identity, now: SystemTime) -> bool {
+        let Subject::Outside(caller) = &identity.claims().subject else {
+            return false;
+        };
+        let issuer = self.issuers.by_name(caller.issuer());
+        let keys = issuer.and_then(|issuer| issuer.keys(now));
+        keys.is_some_and(|keys| keys.generation() == identity.facts.generation)
+    }
+
     /// Moves whenever somebody who might go on before may not go on any more.
     pub fn revision(&self) -> u64 {
         let keys = self.keys.load().generation();
+        let keys = keys.wrapping_add(self.issuers.revision());
         self.revocations.revision().wrapping_add(keys)
     }
 
@@ -236,8 +287,18 @@ impl Judge {
         }
         let has_run_out = claims.expires_at < unix_seconds(self.clock.now());
         let keys = self.keys.load();
-        let is_known = |kid| keys.verifying(kid).is_some();
+        let is_known = |kid| match &claims.subject {
+            Subject::Outside(caller) => self.is_key_of(caller, kid),
+            Subject::User(_) | Subject::Client(_) => keys.verifying(kid).is_some(),
+        };
         (!claims.kid().is_none_or(is_known) && !has_run_out).then(|| Invalid::UnknownKey.reason())
+    }
+
+    /// Keys that cannot be had end nothing: nobody has said that they are gone.
+    fn is_key_of(&self, caller: &Outside, kid: &str) -> bool {
+        let issuer = self.issuers.by_name(caller.issuer());
+        let keys = issuer.and_then(|issuer| issuer.keys(self.clock.now()));
+        keys.is_none_or(|keys| keys.find(kid).is_some())
     }
 
     /// Asked for every request, however well known its token is.
@@ -260,6 +321,8 @@ impl Judge {
 pub struct Authenticator {
     judge: Judge,
     verified: RefCell<Recent<Tail, Verified>>,
+    /// Tokens of other issuers, apart: of our own nobody is to ask whose they are.
+    outside: RefCell<Recent<Tail, Verified>>,
 }
 
 #[derive(Debug)]
@@ -283,6 +346,7 @@ impl Authenticator {
         Self {
             judge,
             verified: RefCell::new(Recent::new(verified_max)),
+            outside: RefCell::new(Recent::new(verified_max)),
         }
     }
 
@@ -301,17 +365,39 @@ impl Authenticator {
             self.judge.alive(identity.claims())?;
             return Ok(identity);
         }
-        let identity = self.judge.judge(token(sent)?, now)?;
-        if let Some(tail) = tail(sent) {
-            let verified = Verified {
-                token: sent.into(),
-                identity: identity.clone(),
-            };
-            let until = until(&identity);
-            let mut memory = self.verified.borrow_mut();
-            memory.insert(tail, verified, until, unix_seconds(now));
+        match self.judge.judge(token(sent)?, now) {
+            Ok(identity) => {
+                remember(&self.verified, sent, &identity, now);
+                Ok(identity)
+            }
+            Err(refused) if self.judge.issuers.list().is_empty() => Err(refused),
+            Err(refused) => self.identify_outside(sent, refused, now),
         }
+    }
+
+    /// A token that our own keys did not sign.
+    fn identify_outside(
+        &self,
+        sent: &[u8],
+        refused: Unauthenticated,
+        now: SystemTime,
+    ) -> Result<Identity, Unauthenticated> {
+        if let Some(identity) = found(&self.outside, sent)
+            && until(&identity) > unix_seconds(now)
+            && self.judge.holds_outside(&identity, now)
+        {
+            return Ok(identity);
+        }
+        let identity = self.judge.judge_outside(token(sent)?, refused, now)?;
+        remember(&self.outside, sent, &identity, now);
         Ok(identity)
+    }
+
+    /// Waits until the keys of another issuer, by its place, have been asked for.
+    pub async fn keys_asked(&self, place: usize) {
+        if let Some(issuer) = self.judge.issuers.list().get(place) {
+            issuer.asked().await;
+        }
     }
 
     /// For `auth = "optional"`: no credential is anonymous, a bad one is still refused.
@@ -340,6 +426,30 @@ impl Authenticator {
             && identity.facts.generation == self.judge.keys.load().generation();
         holds.then(|| identity.clone())
     }
+}
+
+/// Keeps a token that was judged good.
+fn remember(
+    memory: &RefCell<Recent<Tail, Verified>>,
+    sent: &[u8],
+    identity: &Identity,
+    now: SystemTime,
+) {
+    if let Some(tail) = tail(sent) {
+        let verified = Verified {
+            token: sent.into(),
+            identity: identity.clone(),
+        };
+        let mut memory = memory.borrow_mut();
+        memory.insert(tail, verified, until(identity), unix_seconds(now));
+    }
+}
+
+/// What is kept of these very bytes.
+fn found(memory: &RefCell<Recent<Tail, Verified>>, sent: &[u8]) -> Option<Identity> {
+    let memory = memory.borrow();
+    let Verified { token, identity } = memory.get(&tail(sent)?)?;
+    (**token == *sent).then(|| identity.clone())
 }
 
 /// The first second in which the token is refused.
@@ -419,6 +529,7 @@ mod tests {
                 Verifier::new(ISSUER),
                 Arc::clone(&keys),
                 Arc::clone(&revocations),
+                Arc::default(),
                 clock.clone(),
             );
             Self {

@@ -28,6 +28,9 @@ use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ListenerKind;
+use crate::config::Position;
+use crate::config::Problem;
+use crate::config::Problems;
 use crate::edge::accept;
 use crate::edge::accept::Bound;
 use crate::edge::accept::Places;
@@ -38,6 +41,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::Certificates;
 use crate::gate::Gate;
 use crate::gate::limit::Quota;
+use crate::issuers::Issuers;
 use crate::keys::KeyRing;
 use crate::password::Hasher;
 use crate::revocations::Feed;
@@ -120,6 +124,7 @@ impl Gateway {
         let (listeners, admin) = listen_on_all(&config)?;
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
+        let issuers = issuers(&config, &clock)?;
 
         let Stored {
             store,
@@ -165,6 +170,7 @@ impl Gateway {
             keys,
             revocations,
             store: store.clone(),
+            issuers,
             upstream_tls,
         };
 
@@ -245,6 +251,9 @@ impl Gateway {
         let prune = prune(assembly.store.clone(), assembly.clock.clone());
         background.spawn(until(closed.clone(), prune));
         let (revocations, clock) = (Arc::clone(&assembly.revocations), assembly.clock.clone());
+        for issuer in assembly.issuers.list() {
+            background.spawn(until(closed.clone(), Arc::clone(issuer).follow()));
+        }
         let gates = assembly.gates(Handle::current());
         background.spawn(until(
             closed.clone(),
@@ -305,6 +314,7 @@ pub async fn gate_of(
 ) -> anyhow::Result<Gate> {
     let metrics = Metrics::new();
     let keys = ring.reload(clock.now()).await?;
+    let issuers = issuers(&config, &clock)?;
     let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
@@ -317,9 +327,27 @@ pub async fn gate_of(
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         revocations: Arc::new(Revocations::default()),
         store,
+        issuers,
         upstream_tls: Vec::new(),
     };
     Ok(assembly.gates(Handle::current()).gate())
+}
+
+/// Other issuers, whose keys nobody has asked for yet.
+fn issuers(config: &Config, clock: &Clock) -> Result<Arc<Issuers>, Problems> {
+    let unusable = |wrong: Vec<(Position, CertificateError)>| Problems {
+        file: config.file.clone(),
+        problems: wrong
+            .into_iter()
+            .map(|(position, error)| Problem {
+                position,
+                message: error.to_string(),
+            })
+            .collect(),
+    };
+    Issuers::new(&config.issuers, clock)
+        .map(Arc::new)
+        .map_err(unusable)
 }
 
 /// Runs a task of the background for as long as anything is served.

@@ -245,7 +245,6 @@ fn what_this_version_does_not_have_is_said() {
     for table in [
         "mail",
         "lockout",
-        "issuers",
         "acme",
         "verify",
         "sessions",
