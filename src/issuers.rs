@@ -95,7 +95,7 @@ impl Issuers {
     ///
     /// # Errors
     ///
-    /// Each that cannot be used, with the issuer's place in the file.
+    /// Each that cannot be used, with its place in the file.
     pub fn new(
         issuers: &[config::Issuer],
         clock: &Clock,
@@ -112,7 +112,7 @@ impl Issuers {
                     attempt: watch::Sender::default(),
                     wanted: Notify::new(),
                 })),
-                Err(error) => wrong.push((issuer.position, error)),
+                Err(error) => wrong.push((place(issuer), error)),
             }
         }
         if wrong.is_empty() {
@@ -145,6 +145,14 @@ impl Issuers {
             .iter()
             .filter_map(|issuer| issuer.keys.load_full());
         keys.map(|keys| keys.generation()).sum()
+    }
+}
+
+/// Where a file that cannot be used is named.
+fn place(issuer: &config::Issuer) -> config::Position {
+    match issuer.trust {
+        config::UpstreamTrust::File { position, .. } => position,
+        config::UpstreamTrust::System | config::UpstreamTrust::Nobody => issuer.position,
     }
 }
 

@@ -28,8 +28,6 @@ use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ListenerKind;
-use crate::config::Position;
-use crate::config::Problem;
 use crate::config::Problems;
 use crate::edge::accept;
 use crate::edge::accept::Bound;
@@ -333,21 +331,13 @@ pub async fn gate_of(
     Ok(assembly.gates(Handle::current()).gate())
 }
 
-/// Other issuers, whose keys nobody has asked for yet.
+/// Other issuers, or every file of theirs that cannot be used.
 fn issuers(config: &Config, clock: &Clock) -> Result<Arc<Issuers>, Problems> {
-    let unusable = |wrong: Vec<(Position, CertificateError)>| Problems {
+    let issuers = upstream_tls::issuers(config, clock);
+    issuers.map(Arc::new).map_err(|problems| Problems {
         file: config.file.clone(),
-        problems: wrong
-            .into_iter()
-            .map(|(position, error)| Problem {
-                position,
-                message: error.to_string(),
-            })
-            .collect(),
-    };
-    Issuers::new(&config.issuers, clock)
-        .map(Arc::new)
-        .map_err(unusable)
+        problems,
+    })
 }
 
 /// Runs a task of the background for as long as anything is served.

@@ -1,6 +1,7 @@
 //! Both sides of every gate: what a file may say, and where and how it is told what it may not.
 
 mod clients;
+mod issuers;
 mod keys;
 mod ranges;
 mod route_keys;
