@@ -15,8 +15,8 @@ pub enum Subject {
     /// A machine, written `client:ID`; no user id can look like it (RFC 9700 §4.15).
     Client(ClientId),
     /// A caller of another issuer, written `NAME|SUB`: no user id holds a `|`, and no name of an issuer
-    /// a `:`.
-    Outside(Outside),
+    /// a `:`. Boxed: whoever counts callers keeps many, and few are of this kind.
+    Outside(Box<Outside>),
 }
 
 /// Whom another issuer speaks of.
@@ -61,7 +61,24 @@ impl fmt::Display for Subject {
         match self {
             Self::User(user) => user.fmt(f),
             Self::Client(client) => write!(f, "client:{client}"),
-            Self::Outside(Outside { issuer, subject }) => write!(f, "{issuer}|{subject}"),
+            Self::Outside(outside) => write!(f, "{}|{}", outside.issuer, outside.subject),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SECURITY 16
+    #[test]
+    fn a_caller_of_another_issuer_is_written_like_nobody_of_ours() {
+        let outside = |subject| Outside::new("corp".into(), subject).map(Box::new);
+        let written = outside("client:x").map(|it| Subject::Outside(it).to_string());
+        assert_eq!(written.as_deref(), Ok("corp|client:x"));
+        assert!(Subject::parse("corp|client:x").is_err());
+        for bad in ["", "a b", "a\r\n", "ä", &"a".repeat(256)] {
+            assert!(outside(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -146,7 +146,7 @@ fn read(
     let user = said(&paths.user).filter(|user| is_header_word(user));
     Ok(Claims {
         preferred_username: user.map(|user| format!("{}:{user}", config.name)),
-        subject: Subject::Outside(subject),
+        subject: Subject::Outside(Box::new(subject)),
         session: None,
         client: ClientId::first_party(),
         scopes: scopes.filter_map(|word| Scope::parse(word).ok()).collect(),
