@@ -15,14 +15,18 @@ use http::header;
 
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
+use crate::domain::Outside;
 use crate::domain::Subject;
+use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::revocations::Revocations;
 use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
+use crate::token::verify::NotOutside;
 use crate::token::verify::Verifier;
+use crate::token::verify::verify_outside;
 
 pub use told::Told;
 pub use told::percent_encode;
@@ -104,12 +108,25 @@ pub enum Unauthenticated {
     Absent,
     /// A credential that is not good, and why, for the log.
     Refused(Reason),
+    /// The keys of another issuer, by its place, are needed and not here: ask for them, and judge again.
+    KeysWanted(usize),
+    /// The keys of another issuer are not to be had.
+    IssuerUnavailable,
 }
 
 impl Unauthenticated {
     /// 401 as RFC 6750 §3.1 has it: no error code where there was no credential.
     pub fn problem(self) -> Problem {
         let (code, detail, challenge) = match self {
+            Self::KeysWanted(_) | Self::IssuerUnavailable => {
+                return Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "issuer_unavailable",
+                    "The keys of the access token's issuer cannot be had now, so it can be neither \
+                     accepted nor refused. Try again.",
+                )
+                .retry_after(30);
+            }
             Self::Absent => (
                 "unauthenticated",
                 "This needs an access token: Authorization: Bearer <token>.",
@@ -133,6 +150,7 @@ impl Unauthenticated {
         match self {
             Self::Absent => "no_credential",
             Self::Refused(reason) => reason.label(),
+            Self::KeysWanted(_) | Self::IssuerUnavailable => "issuer_unavailable",
         }
     }
 }
@@ -168,6 +186,7 @@ pub struct Judge {
     verifier: Verifier,
     keys: SharedKeys,
     revocations: Arc<Revocations>,
+    issuers: Arc<Issuers>,
     clock: Clock,
 }
 
@@ -177,12 +196,14 @@ impl Judge {
         verifier: Verifier,
         keys: SharedKeys,
         revocations: Arc<Revocations>,
+        issuers: Arc<Issuers>,
         clock: Clock,
     ) -> Self {
         Self {
             verifier,
             keys,
             revocations,
+            issuers,
             clock,
         }
     }
@@ -220,9 +241,39 @@ impl Judge {
         Ok(identity)
     }
 
+    /// A token that is none of ours: of the issuer that it names, or refused for what it was refused for
+    /// among ours. Endpoints of our own take none, so that only routes ask.
+    fn judge_outside(
+        &self,
+        token: &str,
+        refused: Unauthenticated,
+        now: SystemTime,
+    ) -> Result<Identity, Unauthenticated> {
+        match verify_outside(&self.issuers, token, now) {
+            Ok((claims, generation)) => Ok(Identity::new(claims, generation)),
+            Err(NotOutside::Stranger) => Err(refused),
+            Err(NotOutside::Invalid(invalid)) => {
+                Err(Unauthenticated::Refused(Reason::Invalid(invalid)))
+            }
+            Err(NotOutside::KeysWanted(place)) => Err(Unauthenticated::KeysWanted(place)),
+            Err(NotOutside::Unavailable) => Err(Unauthenticated::IssuerUnavailable),
+        }
+    }
+
+    /// Whether the keys that a token of another issuer was judged by are still its keys.
+    fn holds_outside(&self, identity: &Identity, now: SystemTime) -> bool {
+        let Subject::Outside(caller) = &identity.claims().subject else {
+            return false;
+        };
+        let issuer = self.issuers.by_name(caller.issuer());
+        let keys = issuer.and_then(|issuer| issuer.keys(now));
+        keys.is_some_and(|keys| keys.generation() == identity.facts.generation)
+    }
+
     /// Moves whenever somebody who might go on before may not go on any more.
     pub fn revision(&self) -> u64 {
         let keys = self.keys.load().generation();
+        let keys = keys.wrapping_add(self.issuers.revision());
         self.revocations.revision().wrapping_add(keys)
     }
 
@@ -236,8 +287,18 @@ impl Judge {
         }
         let has_run_out = claims.expires_at < unix_seconds(self.clock.now());
         let keys = self.keys.load();
-        let is_known = |kid| keys.verifying(kid).is_some();
+        let is_known = |kid| match &claims.subject {
+            Subject::Outside(caller) => self.is_key_of(caller, kid),
+            Subject::User(_) | Subject::Client(_) => keys.verifying(kid).is_some(),
+        };
         (!claims.kid().is_none_or(is_known) && !has_run_out).then(|| Invalid::UnknownKey.reason())
+    }
+
+    /// Keys that cannot be had end nothing: nobody has said that they are gone.
+    fn is_key_of(&self, caller: &Outside, kid: &str) -> bool {
+        let issuer = self.issuers.by_name(caller.issuer());
+        let keys = issuer.and_then(|issuer| issuer.keys(self.clock.now()));
+        keys.is_none_or(|keys| keys.find(kid).is_some())
     }
 
     /// Asked for every request, however well known its token is.
@@ -260,6 +321,8 @@ impl Judge {
 pub struct Authenticator {
     judge: Judge,
     verified: RefCell<Recent<Tail, Verified>>,
+    /// Tokens of other issuers, apart: of our own nobody is to ask whose they are.
+    outside: RefCell<Recent<Tail, Verified>>,
 }
 
 #[derive(Debug)]
@@ -283,6 +346,7 @@ impl Authenticator {
         Self {
             judge,
             verified: RefCell::new(Recent::new(verified_max)),
+            outside: RefCell::new(Recent::new(verified_max)),
         }
     }
 
@@ -301,17 +365,39 @@ impl Authenticator {
             self.judge.alive(identity.claims())?;
             return Ok(identity);
         }
-        let identity = self.judge.judge(token(sent)?, now)?;
-        if let Some(tail) = tail(sent) {
-            let verified = Verified {
-                token: sent.into(),
-                identity: identity.clone(),
-            };
-            let until = until(&identity);
-            let mut memory = self.verified.borrow_mut();
-            memory.insert(tail, verified, until, unix_seconds(now));
+        match self.judge.judge(token(sent)?, now) {
+            Ok(identity) => {
+                remember(&self.verified, sent, &identity, now);
+                Ok(identity)
+            }
+            Err(refused) if self.judge.issuers.list().is_empty() => Err(refused),
+            Err(refused) => self.identify_outside(sent, refused, now),
         }
+    }
+
+    /// A token that our own keys did not sign.
+    fn identify_outside(
+        &self,
+        sent: &[u8],
+        refused: Unauthenticated,
+        now: SystemTime,
+    ) -> Result<Identity, Unauthenticated> {
+        if let Some(identity) = found(&self.outside, sent)
+            && until(&identity) > unix_seconds(now)
+            && self.judge.holds_outside(&identity, now)
+        {
+            return Ok(identity);
+        }
+        let identity = self.judge.judge_outside(token(sent)?, refused, now)?;
+        remember(&self.outside, sent, &identity, now);
         Ok(identity)
+    }
+
+    /// Waits until the keys of another issuer, by its place, have been asked for.
+    pub async fn keys_asked(&self, place: usize) {
+        if let Some(issuer) = self.judge.issuers.list().get(place) {
+            issuer.asked().await;
+        }
     }
 
     /// For `auth = "optional"`: no credential is anonymous, a bad one is still refused.
@@ -340,6 +426,30 @@ impl Authenticator {
             && identity.facts.generation == self.judge.keys.load().generation();
         holds.then(|| identity.clone())
     }
+}
+
+/// Keeps a token that was judged good.
+fn remember(
+    memory: &RefCell<Recent<Tail, Verified>>,
+    sent: &[u8],
+    identity: &Identity,
+    now: SystemTime,
+) {
+    if let Some(tail) = tail(sent) {
+        let verified = Verified {
+            token: sent.into(),
+            identity: identity.clone(),
+        };
+        let mut memory = memory.borrow_mut();
+        memory.insert(tail, verified, until(identity), unix_seconds(now));
+    }
+}
+
+/// What is kept of these very bytes.
+fn found(memory: &RefCell<Recent<Tail, Verified>>, sent: &[u8]) -> Option<Identity> {
+    let memory = memory.borrow();
+    let Verified { token, identity } = memory.get(&tail(sent)?)?;
+    (**token == *sent).then(|| identity.clone())
 }
 
 /// The first second in which the token is refused.
@@ -377,201 +487,4 @@ fn token(bytes: &[u8]) -> Result<&str, Unauthenticated> {
 const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::time::Duration;
-
-    use arc_swap::ArcSwap;
-    use uuid::Uuid;
-
-    use crate::config::Algorithm;
-    use crate::domain::ClientId;
-    use crate::domain::Scopes;
-    use crate::domain::Session;
-    use crate::domain::SessionId;
-    use crate::domain::User;
-    use crate::domain::UserId;
-    use crate::domain::Username;
-    use crate::keys::KeySet;
-    use crate::store::Change;
-    use crate::token::issue::AccessTokens;
-
-    use super::*;
-
-    const ISSUER: &str = "https://localhost:8443";
-    const TTL: Duration = Duration::from_secs(60);
-
-    /// An authenticator with room for two tokens, and what it judges by.
-    struct Bench {
-        clock: Clock,
-        keys: SharedKeys,
-        revocations: Arc<Revocations>,
-        authenticator: Authenticator,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let clock = Clock::default();
-            let keys: SharedKeys =
-                Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
-            let revocations = Arc::new(Revocations::default());
-            let judge = Judge::new(
-                Verifier::new(ISSUER),
-                Arc::clone(&keys),
-                Arc::clone(&revocations),
-                clock.clone(),
-            );
-            Self {
-                authenticator: Authenticator::new(judge, 2),
-                clock,
-                keys,
-                revocations,
-            }
-        }
-
-        fn token(&self, session: u128) -> String {
-            let now = self.clock.now();
-            let user = User {
-                id: UserId::new(Uuid::from_u128(1)),
-                username: Username::parse("alice").ok(),
-                email: None,
-                email_verified: false,
-                name: None,
-                roles: Vec::new(),
-                disabled: false,
-                version: 1,
-                created_at: now,
-            };
-            let session = Session {
-                id: SessionId::new(Uuid::from_u128(session)),
-                user: user.id,
-                client: ClientId::first_party(),
-                scopes: Scopes::default(),
-                authenticated_at: now,
-                expires_at: now + TTL,
-                address: Ipv4Addr::LOCALHOST.into(),
-            };
-            let tokens = AccessTokens::new(ISSUER, TTL);
-            tokens.issue(&self.keys.load(), &user, &session, now)
-        }
-
-        fn ask(&self, token: &str) -> Result<Identity, Unauthenticated> {
-            let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-            self.authenticator.identify(Some(&header))
-        }
-    }
-
-    #[track_caller]
-    fn refused(asked: Result<Identity, Unauthenticated>, reason: Reason) {
-        assert_eq!(asked.unwrap_err(), Unauthenticated::Refused(reason));
-    }
-
-    // SECURITY 21
-    #[test]
-    fn a_token_is_remembered_by_all_of_its_bytes() {
-        let bench = Bench::new();
-        let token = bench.token(7);
-        let first = bench.ask(&token).unwrap();
-        assert!(first.same(&bench.ask(&token).unwrap()));
-        for at in 0..token.len() {
-            let other = if token.as_bytes()[at] == b'A' {
-                "B"
-            } else {
-                "A"
-            };
-            let mut changed = token.clone();
-            changed.replace_range(at..=at, other);
-            let asked = bench.ask(&changed);
-            assert!(matches!(asked, Err(Unauthenticated::Refused(_))), "{at}");
-        }
-        for (_, cut) in token
-            .char_indices()
-            .skip(1)
-            .map(|(at, _)| token.split_at(at))
-        {
-            assert!(bench.ask(cut).is_err(), "{cut}");
-        }
-        assert!(bench.ask(&format!("A{token}")).is_err());
-        assert!(first.same(&bench.ask(&token).unwrap()));
-    }
-
-    // SECURITY 21
-    #[test]
-    fn what_is_remembered_ends_with_its_token() {
-        let bench = Bench::new();
-        let token = bench.token(7);
-        bench.ask(&token).unwrap();
-        bench
-            .clock
-            .advance(TTL + Verifier::LEEWAY - Duration::from_secs(2));
-        bench.ask(&token).unwrap();
-        bench.clock.advance(Duration::from_secs(2));
-        refused(bench.ask(&token), Reason::Invalid(Invalid::Expired));
-    }
-
-    #[test]
-    fn what_is_remembered_ends_with_its_session() {
-        let bench = Bench::new();
-        let (token, other) = (bench.token(7), bench.token(8));
-        bench.ask(&token).unwrap();
-        bench.ask(&other).unwrap();
-        let ended = Change::SessionEnded(SessionId::new(Uuid::from_u128(7)));
-        bench.revocations.apply(ended, bench.clock.now());
-        refused(bench.ask(&token), Reason::SessionEnded);
-        bench.ask(&other).unwrap();
-    }
-
-    // SECURITY 20
-    #[test]
-    fn what_is_remembered_ends_with_its_keys() {
-        let bench = Bench::new();
-        let token = bench.token(7);
-        bench.ask(&token).unwrap();
-        bench
-            .keys
-            .store(Arc::new(KeySet::for_test(Algorithm::Es256)));
-        refused(bench.ask(&token), Reason::Invalid(Invalid::UnknownKey));
-    }
-
-    #[test]
-    fn what_is_forgotten_is_verified_again() {
-        let bench = Bench::new();
-        let tokens: Vec<_> = (0..5).map(|session| bench.token(session)).collect();
-        for _ in 0..2 {
-            for (session, token) in (0..).zip(&tokens) {
-                let identity = bench.ask(token).unwrap();
-                assert_eq!(identity.session(), Uuid::from_u128(session).to_string());
-                assert_eq!(identity.subject(), Uuid::from_u128(1).to_string());
-                assert_eq!(identity.told().user.as_ref().unwrap(), "alice");
-            }
-        }
-    }
-
-    #[test]
-    fn a_credential_is_one_bearer_token() {
-        let parse = |text: &'static str| {
-            let header = HeaderValue::from_bytes(text.as_bytes()).unwrap();
-            token(bearer(Some(&header))?).map(str::to_owned)
-        };
-        assert_eq!(parse("Bearer abc.def"), Ok("abc.def".to_owned()));
-        assert_eq!(parse("bearer  abc"), Ok("abc".to_owned()));
-        assert_eq!(bearer(None), Err(Unauthenticated::Absent));
-        for bad in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "abc",
-            "Basic dTpw",
-            "Bearer a b",
-            "Bearer a,b",
-            "Bearer é",
-            "Bearer\tabc",
-        ] {
-            assert_eq!(
-                parse(bad),
-                Err(Unauthenticated::Refused(Reason::Malformed)),
-                "{bad:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -185,6 +185,21 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
     Ok(roots)
 }
 
+/// What the machine trusts; where it has nothing, what Mozilla trusts.
+pub fn system_authorities() -> RootCertStore {
+    let mut authorities = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the authorities that this machine trusts cannot be read");
+    }
+    authorities.add_parsable_certificates(found.certs);
+    if authorities.is_empty() {
+        tracing::info!("this machine trusts no authorities; those of Mozilla are used");
+        authorities.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    authorities
+}
+
 /// The first certificate of a file.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! bind a port or make a file.
 
 mod check;
+mod issuer;
 mod patterns;
 mod reader;
 mod route;
@@ -30,6 +31,9 @@ use crate::domain::Scopes;
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
+pub use issuer::ClaimPaths;
+pub use issuer::Issuer;
+pub use issuer::IssuerAlgorithm;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -92,6 +96,8 @@ pub struct Config {
     pub scopes: Vec<(Scope, String)>,
     /// `[clients.NAME]`
     pub clients: Vec<Client>,
+    /// `[issuers.NAME]`
+    pub issuers: Vec<Issuer>,
     /// `[admin] listen`; nothing is served without it.
     pub admin: Option<Admin>,
     /// `[log]`

@@ -23,6 +23,7 @@ pub use secret::TokenHash;
 pub use session::MachineSession;
 pub use session::Session;
 pub use session::SessionId;
+pub use subject::Outside;
 pub use subject::Subject;
 pub use user::DisplayName;
 pub use user::EmailAddress;

@@ -42,6 +42,7 @@ use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
 use crate::authenticate::Caller;
+use crate::authenticate::Unauthenticated;
 use crate::body::ClientBody;
 use crate::config::Auth;
 use crate::config::Target;
@@ -217,7 +218,13 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let permit = self.decide(route, &inbound)?;
+                let permit = match self.decide(route, &inbound) {
+                    Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
+                        Box::pin(self.authenticator.keys_asked(place)).await;
+                        self.decide(route, &inbound)?
+                    }
+                    decided => decided?,
+                };
                 if let Caller::Known(identity) = permit.caller() {
                     trail.identity = Some(identity.clone());
                 }

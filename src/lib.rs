@@ -24,8 +24,10 @@ pub mod oauth;
 // What they stand on.
 pub mod authenticate;
 pub mod certificates;
+pub mod issuers;
 pub mod keys;
 pub mod limiter;
+pub mod outbound;
 pub mod password;
 pub mod revocations;
 pub mod store;

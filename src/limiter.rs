@@ -64,6 +64,7 @@ impl Hash for LimitKey {
             Self::Source(IpAddr::V6(address)) => (1, address.to_bits()),
             Self::Subject(Subject::User(user)) => (2, user.uuid().as_u128()),
             Self::Subject(Subject::Client(client)) => return client.hash(state),
+            Self::Subject(Subject::Outside(outside)) => return outside.hash(state),
             Self::Client(client) => return client.hash(state),
             Self::Everybody => (3, 0),
         };

@@ -451,6 +451,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             Verifier::new(ISSUER),
             Arc::new(ArcSwap::new(Arc::clone(&keys))),
             Arc::new(Revocations::default()),
+            Arc::default(),
             clock.clone(),
         ),
         token: tokens.issue(&keys, &user(now), &session(now), now),

@@ -28,6 +28,7 @@ use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ListenerKind;
+use crate::config::Problems;
 use crate::edge::accept;
 use crate::edge::accept::Bound;
 use crate::edge::accept::Places;
@@ -38,6 +39,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::Certificates;
 use crate::gate::Gate;
 use crate::gate::limit::Quota;
+use crate::issuers::Issuers;
 use crate::keys::KeyRing;
 use crate::password::Hasher;
 use crate::revocations::Feed;
@@ -120,6 +122,7 @@ impl Gateway {
         let (listeners, admin) = listen_on_all(&config)?;
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
+        let issuers = issuers(&config, &clock)?;
 
         let Stored {
             store,
@@ -165,6 +168,7 @@ impl Gateway {
             keys,
             revocations,
             store: store.clone(),
+            issuers,
             upstream_tls,
         };
 
@@ -245,6 +249,9 @@ impl Gateway {
         let prune = prune(assembly.store.clone(), assembly.clock.clone());
         background.spawn(until(closed.clone(), prune));
         let (revocations, clock) = (Arc::clone(&assembly.revocations), assembly.clock.clone());
+        for issuer in assembly.issuers.list() {
+            background.spawn(until(closed.clone(), Arc::clone(issuer).follow()));
+        }
         let gates = assembly.gates(Handle::current());
         background.spawn(until(
             closed.clone(),
@@ -305,6 +312,7 @@ pub async fn gate_of(
 ) -> anyhow::Result<Gate> {
     let metrics = Metrics::new();
     let keys = ring.reload(clock.now()).await?;
+    let issuers = issuers(&config, &clock)?;
     let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
@@ -317,9 +325,19 @@ pub async fn gate_of(
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         revocations: Arc::new(Revocations::default()),
         store,
+        issuers,
         upstream_tls: Vec::new(),
     };
     Ok(assembly.gates(Handle::current()).gate())
+}
+
+/// Other issuers, or every file of theirs that cannot be used.
+fn issuers(config: &Config, clock: &Clock) -> Result<Arc<Issuers>, Problems> {
+    let issuers = upstream_tls::issuers(config, clock);
+    issuers.map(Arc::new).map_err(|problems| Problems {
+        file: config.file.clone(),
+        problems,
+    })
 }
 
 /// Runs a task of the background for as long as anything is served.

@@ -50,6 +50,8 @@ impl Told {
                 claims.methods.first().map(String::as_str),
             ),
             Subject::Client(_) => (None, Some("client")),
+            // `NAME:alice`: neither a username nor an address holds a `:`, so that nobody of ours is meant.
+            Subject::Outside(_) => (claims.preferred_username.as_deref(), Some("outside")),
         };
         let client = (!claims.client.is_first_party()).then(|| claims.client.as_str());
         let said = [

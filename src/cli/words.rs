@@ -33,6 +33,9 @@ pub(super) fn auth(route: &Route) -> String {
         Clients::Any => auth += ", clients *",
         Clients::Listed(clients) => auth += &format!(", clients {}", joined(clients, "")),
     }
+    if !route.issuers.is_empty() {
+        auth += &format!(", issuers {}", joined(&route.issuers, ""));
+    }
     if !route.addresses.is_empty() {
         auth += &format!(", from {}", joined(&route.addresses, ""));
     }

@@ -7,6 +7,7 @@ mod clients;
 mod conflicts;
 mod headers;
 mod identity;
+mod issuers;
 mod listeners;
 mod routes;
 mod same_app;
@@ -133,7 +134,6 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     root.later(&[
         "mail",
         "lockout",
-        "issuers",
         "providers",
         "acme",
         "verify",
@@ -161,6 +161,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         routes,
         scopes: scopes(root),
         clients: clients::clients(root),
+        issuers: issuers::issuers(root),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),
     };

@@ -40,6 +40,8 @@ pub struct Route {
     pub users: Vec<Handle>,
     /// `clients`
     pub clients: Clients,
+    /// `issuers`: the names of those whose tokens are admitted beside our own.
+    pub issuers: Vec<Arc<str>>,
     /// `addresses`: the networks that are admitted; empty admits them all.
     pub addresses: Vec<IpNet>,
     /// `client_certificates`

@@ -12,6 +12,7 @@ use http::Response;
 use http::Version;
 use http::header;
 
+use crate::authenticate::Unauthenticated;
 use crate::authenticate::percent_encode;
 use crate::body::BodyError;
 use crate::gate::answer::AnswerBody;
@@ -92,6 +93,9 @@ fn say(headers: &mut HeaderMap, code: Code, detail: &str) {
 /// try again.
 fn code(rejection: &Rejection) -> Code {
     match rejection {
+        Rejection::Unauthenticated(
+            Unauthenticated::KeysWanted(_) | Unauthenticated::IssuerUnavailable,
+        ) => Code::Unavailable,
         Rejection::Unauthenticated(_) | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
         Rejection::Forbidden(_) | Rejection::Origin => Code::PermissionDenied,
         Rejection::Limited(_) | Rejection::Body(BodyError::TooLarge) => Code::ResourceExhausted,

@@ -215,6 +215,10 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
             "user_not_admitted",
             "The account is none of those that may pass here.".to_owned(),
         ),
+        Forbidden::Issuer => refuse(
+            "issuer_not_admitted",
+            "Access tokens of this issuer do not pass here.".to_owned(),
+        ),
         Forbidden::Address => refuse(
             "address_not_admitted",
             "Requests from this address may not pass here, whoever makes them.".to_owned(),
@@ -314,6 +318,7 @@ impl From<Forbidden> for Rejection {
             Forbidden::Scopes(_)
             | Forbidden::Roles
             | Forbidden::User
+            | Forbidden::Issuer
             | Forbidden::Address
             | Forbidden::Certificate
             | Forbidden::Delegated => Self::Forbidden(forbidden),

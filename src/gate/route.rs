@@ -93,6 +93,8 @@ pub enum Forbidden {
     User,
     /// The request comes from none of the networks that are listed.
     Address,
+    /// The caller's token is of an issuer that the route does not admit.
+    Issuer,
     /// The connection has no certificate that the route admits.
     Certificate,
     /// A delegated token, and the route is for sessions of the gateway's own.
@@ -151,6 +153,11 @@ impl Route {
             (Caller::Known(identity), Auth::Optional | Auth::Required) => Some(identity),
         };
         if let Some(claims) = identity.map(|identity| identity.claims()) {
+            if let Subject::Outside(caller) = &claims.subject
+                && !self.config.issuers.contains(caller.issuer())
+            {
+                return Err(Forbidden::Issuer);
+            }
             let listed = match &self.config.clients {
                 Clients::None => false,
                 Clients::Listed(clients) => clients.contains(&claims.client),

@@ -34,6 +34,7 @@ use crate::gate::route::RouteParts;
 use crate::gate::route::Routes;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
+use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
 use crate::oauth::OAuth;
@@ -60,6 +61,7 @@ pub(super) struct Assembly {
     pub(super) keys: SharedKeys,
     pub(super) revocations: Arc<Revocations>,
     pub(super) store: Store,
+    pub(super) issuers: Arc<Issuers>,
     pub(super) hasher: Hasher,
     /// By index of the configuration; none where nothing is sent.
     pub(super) upstream_tls: Vec<Option<Tls>>,
@@ -93,6 +95,7 @@ impl Assembly {
             Verifier::new(issuer),
             Arc::clone(&self.keys),
             self.revocations.clone(),
+            self.issuers,
             self.clock.clone(),
         );
         let mut quotas = Quotas::new(config, &self.metrics);

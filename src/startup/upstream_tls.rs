@@ -1,12 +1,16 @@
-//! TLS to the apps behind: every file that the configuration names is read before anything is served.
+//! TLS to the apps behind and to other issuers: every file that the configuration names is read before anything is served.
 
 use std::time::SystemTime;
 
+use crate::certificates::CertificateError;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::Position;
 use crate::config::Problem;
 use crate::config::Problems;
 use crate::config::Upstream;
 use crate::config::UpstreamTrust;
+use crate::issuers::Issuers;
 use crate::upstream::tls::Tls;
 
 /// For each upstream, by index. Where one checks nothing, that is said at each start.
@@ -45,7 +49,28 @@ pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
     let upstreams = config.upstreams.iter();
     upstreams
         .filter_map(|upstream| tls(upstream, now)?.err())
+        .chain(
+            issuers(config, &Clock::default())
+                .err()
+                .into_iter()
+                .flatten(),
+        )
         .collect()
+}
+
+/// Other issuers, whose keys nobody has asked for yet.
+///
+/// # Errors
+///
+/// Every file that cannot be used.
+pub(super) fn issuers(config: &Config, clock: &Clock) -> Result<Issuers, Vec<Problem>> {
+    Issuers::new(&config.issuers, clock).map_err(|wrong| {
+        let problem = |(position, error): (Position, CertificateError)| Problem {
+            position,
+            message: error.to_string(),
+        };
+        wrong.into_iter().map(problem).collect()
+    })
 }
 
 fn tls(upstream: &Upstream, now: SystemTime) -> Option<Result<Tls, Problem>> {

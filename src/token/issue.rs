@@ -121,7 +121,7 @@ pub fn assertion(
     now: SystemTime,
 ) -> String {
     let caller = claims.caller;
-    let is_person = !matches!(caller.subject, Subject::Client(_));
+    let is_person = matches!(caller.subject, Subject::User(_));
     let signed = Assertion {
         iss: issuer,
         aud: claims.route,
@@ -133,6 +133,7 @@ pub fn assertion(
         preferred_username: caller.preferred_username.as_deref(),
         name: caller.name.as_ref().map(DisplayName::as_str),
         email: caller.email.as_ref().map(EmailAddress::as_str),
+        outside_issuer: caller.issuer.as_deref(),
         amr: &caller.methods,
         auth_time: is_person.then_some(caller.authenticated_at),
         iat: unix_seconds(now),
@@ -193,6 +194,9 @@ struct Assertion<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
+    /// Who vouches for the caller, where that is another issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside_issuer: Option<&'a str>,
     amr: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<u64>,

@@ -4,6 +4,8 @@
 //! has its one algorithm, and every key or address that a header brings along is ignored (RFC 8725
 //! §3.1, §3.10).
 
+mod outside;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -34,14 +36,18 @@ use crate::domain::SessionId;
 use crate::domain::Subject;
 use crate::keys::KeySet;
 
-/// What a verified access token says. Only [`Verifier::verify`] makes one.
+pub use outside::NotOutside;
+pub use outside::verify as verify_outside;
+
+/// What a verified access token says. Only [`Verifier::verify`] and [`verify_outside`] make one.
 #[derive(Clone, Debug)]
 pub struct Claims {
     /// `sub`
     pub subject: Subject,
     /// `sid`; every token of ours has one.
     pub session: Option<SessionId>,
-    /// `client_id`
+    /// `client_id`. Of another issuer's token it is the gateway itself: which of the other's clients it
+    /// was made for is no matter of our clients.
     pub client: ClientId,
     /// `scope`
     pub scopes: Scopes,
@@ -61,12 +67,14 @@ pub struct Claims {
     pub methods: Vec<String>,
     /// `exp`, seconds since the epoch
     pub expires_at: u64,
+    /// `iss`, where that is another issuer.
+    pub issuer: Option<Arc<str>>,
     /// Private, so that no other room can write a `Claims` down.
     kid: Option<String>,
 }
 
 impl Claims {
-    /// Which of our keys signed it; none where it is no signed token.
+    /// Which of its issuer's keys signed it; none where it is no signed token.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
@@ -146,7 +154,7 @@ impl Verifier {
         if token.len() > Self::TOKEN_BYTES_MAX {
             return Err(Invalid::Malformed);
         }
-        let header = read_header(token)?;
+        let header = read_header(token, &ACCESS_TYPES)?;
         let key = keys.verifying(&header.kid).ok_or(Invalid::UnknownKey)?;
         if header.algorithm != Some(key.algorithm()) {
             return Err(Invalid::UnknownKey);
@@ -157,7 +165,7 @@ impl Verifier {
             .claims;
         let claims: Payload =
             serde_json::from_value(Value::Object(payload.0)).map_err(|_| Invalid::BadClaims)?;
-        claims.refuse_other_times(unix_seconds(now))?;
+        refuse_other_times(unix_seconds(now), claims.exp, claims.iat, claims.nbf)?;
         claims
             .into_domain(header.kid)
             .map_err(|_| Invalid::BadClaims)
@@ -166,7 +174,7 @@ impl Verifier {
     /// Every option said out loud: a library's defaults are not our policy.
     ///
     /// Times are not among them, because the library would ask the system's clock. They are
-    /// checked in [`Payload::refuse_other_times`], against the clock that the gateway hands around.
+    /// checked in [`refuse_other_times`], against the clock that the gateway hands around.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that may, because it leaves nothing at its default"
@@ -194,7 +202,7 @@ struct Header {
     algorithm: Option<Algorithm>,
 }
 
-fn read_header(token: &str) -> Result<Header, Invalid> {
+fn read_header(token: &str, types: &[impl AsRef<str>]) -> Result<Header, Invalid> {
     let mut parts = token.split('.');
     let (Some(header), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -209,8 +217,10 @@ fn read_header(token: &str) -> Result<Header, Invalid> {
 
     // RFC 7515 §4.1.11: whoever does not understand what is critical must refuse, and we
     // understand no extension.
-    let typ = text("typ").unwrap_or_default();
-    if header.contains_key("crit") || !ACCESS_TYPES.iter().any(|it| it.eq_ignore_ascii_case(typ)) {
+    let typ = text("typ").unwrap_or_default().to_ascii_lowercase();
+    // A media type may be written with or without `application/` (RFC 7515 §4.1.9).
+    let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+    if header.contains_key("crit") || !types.iter().any(|it| it.as_ref() == typ) {
         return Err(Invalid::WrongType);
     }
     Ok(Header {
@@ -263,19 +273,6 @@ struct Payload {
 }
 
 impl Payload {
-    fn refuse_other_times(&self, now: u64) -> Result<(), Invalid> {
-        let leeway = Verifier::LEEWAY.as_secs();
-        let latest_start = now.saturating_add(leeway);
-        // RFC 7519 §4.1.4: "on or after" its expiry a token is refused.
-        if now >= self.exp.saturating_add(leeway) {
-            return Err(Invalid::Expired);
-        }
-        if self.nbf > latest_start || self.iat > latest_start {
-            return Err(Invalid::NotYetValid);
-        }
-        Ok(())
-    }
-
     /// Through the same gates as at registration: what comes out may be put into headers
     /// (SECURITY 16).
     fn into_domain(self, kid: String) -> Result<Claims, Malformed> {
@@ -310,9 +307,23 @@ impl Payload {
             authenticated_at: self.auth_time.unwrap_or(self.iat),
             methods: self.amr,
             expires_at: self.exp,
+            issuer: None,
             kid: Some(kid),
         })
     }
+}
+
+fn refuse_other_times(now: u64, exp: u64, iat: u64, nbf: u64) -> Result<(), Invalid> {
+    let leeway = Verifier::LEEWAY.as_secs();
+    let latest_start = now.saturating_add(leeway);
+    // RFC 7519 §4.1.4: "on or after" its expiry a token is refused.
+    if now >= exp.saturating_add(leeway) {
+        return Err(Invalid::Expired);
+    }
+    if nbf > latest_start || iat > latest_start {
+        return Err(Invalid::NotYetValid);
+    }
+    Ok(())
 }
 
 /// Visible ASCII without blanks.
@@ -350,8 +361,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// RFC 9068 §4; a media type may be written with or without `application/` (RFC 7515 §4.1.9).
-const ACCESS_TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+/// RFC 9068 §4.
+const ACCESS_TYPES: [&str; 1] = ["at+jwt"];
 
 #[cfg(test)]
 mod tests;

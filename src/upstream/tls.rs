@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
-use rustls::RootCertStore;
 use rustls::SignatureScheme;
 use rustls::client::Resumption;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -73,7 +72,9 @@ impl Tls {
             UpstreamTrust::Nobody => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
-            UpstreamTrust::System => builder.with_root_certificates(system_authorities()),
+            UpstreamTrust::System => {
+                builder.with_root_certificates(certificates::system_authorities())
+            }
             UpstreamTrust::File { path, position } => {
                 let authorities = certificates::authorities(path).map_err(at(*position))?;
                 builder.with_root_certificates(authorities)
@@ -142,21 +143,6 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tls(..)")
     }
-}
-
-/// What the machine trusts; where it has nothing, what Mozilla trusts.
-fn system_authorities() -> RootCertStore {
-    let mut authorities = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some of the authorities that this machine trusts cannot be read");
-    }
-    authorities.add_parsable_certificates(found.certs);
-    if authorities.is_empty() {
-        tracing::info!("this machine trusts no authorities; those of Mozilla are used");
-        authorities.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    authorities
 }
 
 /// Believes every certificate, and still insists that whoever shows it has its key.

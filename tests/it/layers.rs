@@ -6,7 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// From the top down: a room uses only rooms of layers below its own.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["properties"],
     &["cli"],
     &["startup"],
@@ -18,8 +18,9 @@ const LAYERS: [&[&str]; 16] = [
     &["intake"],
     &["authenticate"],
     &["revocations", "token"],
-    &["keys"],
+    &["issuers", "keys"],
     &["store"],
+    &["outbound"],
     &[
         "limiter",
         "password",
@@ -54,18 +55,21 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("clap", &["cli"]),
     ("governor", &["limiter"]),
     ("h2", &["upstream/http2"]),
-    ("jsonwebtoken", &["keys", "token"]),
+    ("jsonwebtoken", &["issuers", "keys", "token"]),
     ("prometheus_client", &["telemetry"]),
     ("proxy_header", &["edge/proxy_protocol"]),
     ("rcgen", &["startup/certificate"]),
-    ("rustls", &["certificates", "edge/tls", "upstream/tls"]),
-    ("rustls_native_certs", &["upstream/tls"]),
+    (
+        "rustls",
+        &["certificates", "edge/tls", "outbound", "upstream/tls"],
+    ),
+    ("rustls_native_certs", &["certificates"]),
     ("sqlx", &["store"]),
-    ("tokio_rustls", &["edge/tls", "upstream/tls"]),
+    ("tokio_rustls", &["edge/tls", "outbound", "upstream/tls"]),
     ("toml", &["config"]),
     ("tower", &["endpoints", "gate/door"]),
     ("webpki", &["certificates", "edge/tls"]),
-    ("webpki_roots", &["upstream/tls"]),
+    ("webpki_roots", &["certificates"]),
     ("zxcvbn", &["password"]),
 ];
 

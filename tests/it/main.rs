@@ -34,6 +34,7 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod http2;
+mod issuers;
 mod keys;
 mod layers;
 mod limits;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::HeaderName;
 
@@ -51,6 +52,36 @@ pub(super) fn find(config: &Config, report: &Report<'_>) {
     same_app::find(config, report);
     odd_listeners(config, report);
     odd_routes(config, report);
+    issuers(config, report);
+}
+
+/// An issuer is chosen by its `iss`, and a route names it.
+fn issuers(config: &Config, report: &Report<'_>) {
+    let mut seen = HashSet::from([config.gateway.issuer()]);
+    for issuer in &config.issuers {
+        if !seen.insert(&issuer.url) {
+            let message = format!(
+                "[issuers.{}]: {} is the issuer of the gateway itself or of another table",
+                issuer.name, issuer.url
+            );
+            report.problem_at(issuer.position, message);
+        }
+        let admits = |route: &Route| route.issuers.contains(&issuer.name);
+        if !config.routes.iter().any(admits) {
+            let message = format!(
+                "[issuers.{0}]: no route admits its tokens; write issuers = [\"{0}\"] in a route or in [defaults]",
+                issuer.name
+            );
+            report.warning_at(issuer.position, message);
+        }
+    }
+    for route in &config.routes {
+        let is_known = |name: &&Arc<str>| config.issuers.iter().any(|issuer| issuer.name == **name);
+        for name in route.issuers.iter().filter(|name| !is_known(name)) {
+            let message = format!("route `{}`: there is no [issuers.{name}]", route.name);
+            report.problem_at(route.position, message);
+        }
+    }
 }
 
 fn shared_addresses(config: &Config, report: &Report<'_>) {

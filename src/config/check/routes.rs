@@ -168,6 +168,7 @@ fn route(
         roles,
         users,
         clients,
+        issuers: issuers(table, auth),
         addresses: addresses(table),
         client_certificates: table
             .get("client_certificates")
@@ -199,6 +200,19 @@ fn route(
         body_bytes_max: table.size("max_body", 0..=1 << 40, 10 << 20),
         position: table.position(),
     }
+}
+
+/// Which names there are is known once all tables are read.
+fn issuers(table: &Table<'_>, auth: Auth) -> Vec<Arc<str>> {
+    let listed = table.distinct("issuers", |text| name(text).map(|()| Arc::from(text)));
+    if let Some(value) = table.get("issuers")
+        && table.says("issuers")
+        && auth == Auth::None
+        && !listed.is_empty()
+    {
+        value.warning("with auth = \"none\" nobody's token is read");
+    }
+    listed
 }
 
 fn methods(table: &Table<'_>) -> Option<Vec<Method>> {

@@ -35,6 +35,7 @@ impl Claims {
             authenticated_at: 0,
             methods: vec!["pwd".to_owned()],
             expires_at: u64::MAX,
+            issuer: None,
             kid: None,
         }
     }

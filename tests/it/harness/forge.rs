@@ -101,6 +101,14 @@ impl Signer {
         Self::read("stranger", document.unwrap().as_ref())
     }
 
+    /// The same key under another name.
+    pub(crate) fn named(self, kid: &str) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            ..self
+        }
+    }
+
     /// The one that signs access tokens, or assertions, as a thief of the gateway's disk has it.
     pub(crate) async fn stolen(gateway: &Gateway, purpose: KeyPurpose) -> Self {
         let config = Config::load(&gateway.folder().path("gateway.toml")).unwrap();

@@ -13,7 +13,15 @@ use super::sample::full;
 use super::shown;
 
 /// Tables whose keys are names that people choose.
-const OF_NAMES: [&str; 6] = ["clients", "routes", "upstreams", "scopes", "paths", "set"];
+const OF_NAMES: [&str; 7] = [
+    "clients",
+    "issuers",
+    "routes",
+    "upstreams",
+    "scopes",
+    "paths",
+    "set",
+];
 
 /// A key of the sample: in which kind of table, and where in the text.
 #[derive(Debug)]

@@ -1,0 +1,194 @@
+//! Tokens of other issuers: chosen by their exact `iss`, and then judged like our own, by the keys and
+//! the rules that the file has for that issuer.
+//!
+//! What is read before the signature was checked chooses among issuers of the file, and nothing else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::Validation;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::clock::unix_seconds;
+use crate::config;
+use crate::domain::ClientId;
+use crate::domain::DisplayName;
+use crate::domain::EmailAddress;
+use crate::domain::Outside;
+use crate::domain::Role;
+use crate::domain::Scope;
+use crate::domain::Subject;
+use crate::issuers::Freshness;
+use crate::issuers::Issuer;
+use crate::issuers::Issuers;
+use crate::token::verify::Claims;
+use crate::token::verify::Invalid;
+use crate::token::verify::Members;
+use crate::token::verify::Verifier;
+use crate::token::verify::is_header_word;
+use crate::token::verify::read_header;
+use crate::token::verify::refusal;
+use crate::token::verify::refuse_other_times;
+
+/// Why a token of another issuer is not good, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOutside {
+    /// No issuer of the file has made it.
+    Stranger,
+    /// It is not good.
+    Invalid(Invalid),
+    /// The keys of this one, by its place, must be asked for before anything can be said.
+    KeysWanted(usize),
+    /// They cannot be had.
+    Unavailable,
+}
+
+/// Judges a token that is none of ours: what it says, and the generation of the keys that it was judged by.
+///
+/// # Errors
+///
+/// The first thing that is wrong with it.
+pub fn verify(
+    issuers: &Issuers,
+    token: &str,
+    now: SystemTime,
+) -> Result<(Claims, u64), NotOutside> {
+    if token.len() > Verifier::TOKEN_BYTES_MAX {
+        return Err(NotOutside::Stranger);
+    }
+    let (place, issuer) = issuer_of(issuers, token).ok_or(NotOutside::Stranger)?;
+    let config = issuer.config();
+    let header = read_header(token, &config.types).map_err(NotOutside::Invalid)?;
+    let better = |none: NotOutside| match issuer.freshness(now) {
+        Freshness::MayAsk => NotOutside::KeysWanted(place),
+        Freshness::Failed => NotOutside::Unavailable,
+        Freshness::Answered => none,
+    };
+    let keys = issuer
+        .keys(now)
+        .ok_or_else(|| better(NotOutside::Unavailable))?;
+    let key = keys
+        .find(&header.kid)
+        .ok_or_else(|| better(NotOutside::Invalid(Invalid::UnknownKey)))?;
+    if header.algorithm != Some(key.algorithm()) {
+        return Err(NotOutside::Invalid(Invalid::UnknownKey));
+    }
+    let validation = validation(config, key.algorithm());
+    let Members(claims) = jsonwebtoken::decode::<Members>(token, key.verifying(), &validation)
+        .map_err(|error| NotOutside::Invalid(refusal(error.kind())))?
+        .claims;
+    let claims = read(issuer, &claims, header.kid, now).map_err(NotOutside::Invalid)?;
+    Ok((claims, keys.generation()))
+}
+
+/// By what a token says of itself: nothing of it is believed yet.
+fn issuer_of<'a>(issuers: &'a Issuers, token: &str) -> Option<(usize, &'a Arc<Issuer>)> {
+    let payload = token.split('.').nth(1)?;
+    let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let Members(claims) = serde_json::from_slice(&json).ok()?;
+    issuers.by_url(claims.get("iss")?.as_str()?)
+}
+
+/// As for our own tokens, every option said out loud.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the second place that may, because it leaves nothing at its default either"
+)]
+fn validation(config: &config::Issuer, algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.algorithms = vec![algorithm];
+    validation.iss = Some(HashSet::from([config.url.to_string()]));
+    validation.aud = Some(config.audiences.iter().cloned().collect());
+    validation.validate_aud = true;
+    validation.sub = None;
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.leeway = 0;
+    validation.reject_tokens_expiring_in_less_than = 0;
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation
+}
+
+/// Into the alphabets of our own (SECURITY 16). Whatever opens nothing by being left out is left out where
+/// it does not fit: issuers have roles and names of every kind.
+fn read(
+    issuer: &Issuer,
+    claims: &Map<String, Value>,
+    kid: String,
+    now: SystemTime,
+) -> Result<Claims, Invalid> {
+    let config = issuer.config();
+    // RFC 7519 §2: a NumericDate may have a fraction.
+    let time = |name: &str| match claims.get(name) {
+        None => Ok(None),
+        Some(value) => seconds(value).map(Some).ok_or(Invalid::BadClaims),
+    };
+    let expires_at = time("exp")?.ok_or(Invalid::BadClaims)?;
+    let issued_at = time("iat")?.ok_or(Invalid::BadClaims)?;
+    let not_before = time("nbf")?.unwrap_or_default();
+    refuse_other_times(unix_seconds(now), expires_at, issued_at, not_before)?;
+    // `decode` would also take a list of issuers.
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    text("iss").ok_or(Invalid::BadClaims)?;
+    let subject = text("sub").ok_or(Invalid::BadClaims)?;
+    let subject = Outside::new(config.name.clone(), subject).map_err(|_| Invalid::BadClaims)?;
+
+    let said = |path: &[String]| at(claims, path).and_then(Value::as_str);
+    let paths = &config.claims;
+    let roles = words(at(claims, &paths.roles));
+    let scopes = words(at(claims, &paths.scopes));
+    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    let user = said(&paths.user).filter(|user| is_header_word(user));
+    Ok(Claims {
+        preferred_username: user.map(|user| format!("{}:{user}", config.name)),
+        subject: Subject::Outside(Box::new(subject)),
+        session: None,
+        client: ClientId::first_party(),
+        scopes: scopes.filter_map(|word| Scope::parse(word).ok()).collect(),
+        roles: roles.filter_map(|word| Role::parse(word).ok()).collect(),
+        name: said(&paths.name).and_then(|name| DisplayName::parse(name).ok()),
+        email: said(&paths.email)
+            .filter(|_| is_verified)
+            .and_then(|email| EmailAddress::parse(email).ok()),
+        user_version: 0,
+        authenticated_at: time("auth_time")?.unwrap_or(issued_at),
+        methods: Vec::new(),
+        expires_at,
+        kid: Some(kid),
+        issuer: Some(config.url.clone()),
+    })
+}
+
+fn seconds(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let seconds = value.as_f64()?;
+        let is_time = seconds.is_finite() && (0.0..1e12).contains(&seconds);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "its range was checked, and the fraction is meant to go"
+        )]
+        is_time.then_some(seconds as u64)
+    })
+}
+
+/// What stands at the end of a path; nothing at the end of none.
+fn at<'a>(claims: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    let start = claims.get(first)?;
+    rest.iter().try_fold(start, |value, name| value.get(name))
+}
+
+/// A list of texts, or one text with blanks between its words.
+fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let listed = value.and_then(Value::as_array).into_iter().flatten();
+    let text = value.and_then(Value::as_str).into_iter();
+    listed
+        .filter_map(Value::as_str)
+        .chain(text.flat_map(|text| text.split(' ')))
+}
