@@ -4,6 +4,7 @@
 //! [`Config`]; nothing in one needs to be looked at twice. This room must never open a database,
 //! bind a port or make a file.
 
+mod brand;
 mod check;
 mod patterns;
 mod reader;
@@ -27,6 +28,10 @@ use crate::domain::Client;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
+pub use brand::Brand;
+pub use brand::Colour;
+pub use brand::Logo;
+pub use brand::LogoKind;
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::WELL_KNOWN;
@@ -92,6 +97,8 @@ pub struct Config {
     pub scopes: Vec<(Scope, String)>,
     /// `[clients.NAME]`
     pub clients: Vec<Client>,
+    /// `[brand]`
+    pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.
     pub admin: Option<Admin>,
     /// `[log]`
