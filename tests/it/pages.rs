@@ -1,0 +1,115 @@
+//! Every page, in every state, as Chromium shows it without JavaScript and as axe judges it.
+
+mod gallery;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Response;
+use http::StatusCode;
+use http_body_util::Full;
+use serde_json::json;
+
+use portcullis::page::Look;
+
+use crate::harness::browser::browse;
+use crate::harness::browser::screenshots;
+use crate::harness::upstream::Upstream;
+
+type Pages = BTreeMap<String, Response<String>>;
+
+/// Serves some pages by name, and the files of their look.
+async fn serve(pages: Pages, looks: Vec<Look>) -> String {
+    let upstream = Upstream::answering(move |request| {
+        if let Some(asset) = looks.iter().find_map(|look| look.asset(&request.target)) {
+            return asset.answer();
+        }
+        match pages.get(request.target.trim_start_matches('/')) {
+            Some(page) => page.clone().map(|html| Full::new(Bytes::from(html))),
+            None => {
+                let mut response = Response::new(Full::default());
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                response
+            }
+        }
+    })
+    .await;
+    upstream.url()
+}
+
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_can_use_every_page() {
+    let (house, other) = (gallery::house(), gallery::other_house());
+    let mut pages = gallery::of(&house, "");
+    pages.extend(gallery::of_another_house(&other));
+    let names: Vec<_> = pages.keys().cloned().collect();
+    let origin = serve(pages, vec![house, other]).await;
+    let told = json!({
+        "origin": origin,
+        "pages": names,
+        "widths": [320, 390, 1280],
+        "schemes": ["light", "dark"],
+        "folder": screenshots(),
+    });
+    let Some(answer) = browse("gallery.mjs", &told).await else {
+        return;
+    };
+    assert_eq!(answer["wrong"], json!([]), "{answer:#}");
+}
+
+/// Without this, a browser that looks at nothing would find nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_page_is_seen() {
+    let page = |html: &str| Response::new(format!("<!doctype html><html lang=en>{html}"));
+    let body = "<title>x</title><main><h1>x</h1>";
+    let mut framed = page(&format!("{body}<img alt='' src='/picture.svg'>"));
+    framed.headers_mut().insert(
+        "content-security-policy",
+        "default-src 'none'".parse().unwrap(),
+    );
+    let pages = BTreeMap::from([
+        ("good".to_owned(), page(body)),
+        ("unlabelled".to_owned(), page(&format!("{body}<input>"))),
+        (
+            "wide".to_owned(),
+            page(&format!("{body}<p style='width:2000px'>x</p>")),
+        ),
+        (
+            "elsewhere".to_owned(),
+            page(&format!(
+                "{body}<img alt='' src='http://127.0.0.1:9/x.png'>"
+            )),
+        ),
+        ("refused".to_owned(), framed),
+    ]);
+    let names: Vec<_> = pages.keys().cloned().collect();
+    let origin = serve(pages, Vec::new()).await;
+    let told = json!({
+        "origin": origin,
+        "pages": names,
+        "widths": [320],
+        "schemes": ["light"],
+    });
+    let Some(answer) = browse("gallery.mjs", &told).await else {
+        return;
+    };
+    let wrong: Vec<_> = answer["wrong"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|wrong| wrong.as_str().unwrap())
+        .collect();
+    let said = |part: &str| wrong.iter().any(|wrong| wrong.contains(part));
+    assert!(
+        said("unlabelled, 320 px, light: label: <input>"),
+        "{wrong:#?}"
+    );
+    assert!(said("wide, 320 px, light: 1"), "{wrong:#?}");
+    assert!(
+        said("elsewhere, 320 px, light: left the origin"),
+        "{wrong:#?}"
+    );
+    assert!(said("refused, 320 px, light: browser: "), "{wrong:#?}");
+    assert!(!said("good, "), "{wrong:#?}");
+}
