@@ -34,6 +34,7 @@ pub use brand::Logo;
 pub use brand::LogoKind;
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
+pub use check::ROOT_ASSETS;
 pub use check::WELL_KNOWN;
 pub use route::Auth;
 pub use route::ClientCertificates;
@@ -215,6 +216,16 @@ impl Gateway {
     /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The folder of the files that pages need: below the prefix; at the root under a name that no app's
+    /// own would be.
+    pub fn assets(&self) -> String {
+        if self.prefix.is_empty() {
+            ROOT_ASSETS.to_owned()
+        } else {
+            format!("{}/assets", self.prefix)
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod assemble;
 pub mod certificate;
+pub mod look;
 pub mod store_key;
 pub mod stored;
 pub mod upstream_tls;
@@ -120,6 +121,7 @@ impl Gateway {
         let (listeners, admin) = listen_on_all(&config)?;
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
+        let look = look::load(&config)?;
 
         let Stored {
             store,
@@ -166,6 +168,7 @@ impl Gateway {
             revocations,
             store: store.clone(),
             upstream_tls,
+            look,
         };
 
         Ok(Self {
@@ -304,6 +307,7 @@ pub async fn gate_of(
     clock: Clock,
 ) -> anyhow::Result<Gate> {
     let metrics = Metrics::new();
+    let look = look::load(&config)?;
     let keys = ring.reload(clock.now()).await?;
     let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
@@ -318,6 +322,7 @@ pub async fn gate_of(
         revocations: Arc::new(Revocations::default()),
         store,
         upstream_tls: Vec::new(),
+        look,
     };
     Ok(assembly.gates(Handle::current()).gate())
 }

@@ -58,6 +58,7 @@ use crate::domain::Scope;
 use crate::domain::Username;
 
 pub use conflicts::OWN_ENDPOINTS;
+pub use conflicts::ROOT_ASSETS;
 pub use conflicts::WELL_KNOWN;
 
 /// A good file.

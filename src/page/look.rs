@@ -65,12 +65,12 @@ pub enum Unreadable {
 }
 
 impl Look {
-    /// Reads the logo and writes the stylesheet. `prefix` is that of all own endpoints.
+    /// Reads the logo and writes the stylesheet. `folder` is the path below which the files are served.
     ///
     /// # Errors
     ///
     /// Where the logo cannot be shown.
-    pub fn new(prefix: &str, brand: &Brand) -> Result<Self, Unreadable> {
+    pub fn new(folder: &str, brand: &Brand) -> Result<Self, Unreadable> {
         let light = Palette::light(brand.colour);
         let dark = Palette::dark(brand.colour);
         let style = format!(
@@ -82,7 +82,7 @@ impl Look {
             .replace("ACCENT", &hex(light.accent))
             .replace("INK", &hex(light.on_accent));
         let asset = |name: &str, extension: &str, kind: &'static str, content: Bytes| Asset {
-            href: format!("{prefix}/assets/{name}-{}.{extension}", hash(&content)),
+            href: format!("{folder}/{name}-{}.{extension}", hash(&content)),
             kind: HeaderValue::from_static(kind),
             content,
         };
@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_file_is_kept_for_ever_under_the_name_of_its_content() {
-        let look = Look::new("/auth", &brand(None)).unwrap();
+        let look = Look::new("/auth/assets", &brand(None)).unwrap();
         let mut other = brand(None);
         other.colour.red = 0xff;
-        let other = Look::new("/auth", &other).unwrap();
+        let other = Look::new("/auth/assets", &other).unwrap();
         let href = look.style().href();
         assert!(href.starts_with("/auth/assets/style-") && href.ends_with(".css"));
         assert_ne!(href, other.style().href());

@@ -22,7 +22,7 @@ fn look(name: &str) -> Look {
         logo: None,
         colour: Colour::DEFAULT,
     };
-    Look::new("/auth", &brand).unwrap()
+    Look::new("/auth/assets", &brand).unwrap()
 }
 
 fn form(leads_to: &[&str]) -> Form {

@@ -14,6 +14,8 @@ use portcullis::page::Look;
 
 use crate::harness::browser::browse;
 use crate::harness::browser::screenshots;
+use crate::harness::gateway::Folder;
+use crate::harness::gateway::Gateway;
 use crate::harness::upstream::Upstream;
 
 type Pages = BTreeMap<String, Response<String>>;
@@ -35,6 +37,72 @@ async fn serve(pages: Pages, looks: Vec<Look>) -> String {
     })
     .await;
     upstream.url()
+}
+
+/// The files of a look are served to anybody, for ever, and under their own names only.
+async fn files_are_served(gateway: &Gateway, folder: &str) {
+    let look = gallery::house_at(folder);
+    for asset in [look.style(), look.icon()] {
+        let answer = gateway.anonymous().get(asset.href()).await.expect(200);
+        assert!(answer.header("cache-control").ends_with("immutable"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert!(answer.header("content-security-policy").contains("sandbox"));
+    }
+    let style = look.style().href();
+    let answer = gateway.anonymous().get(style).await;
+    assert!(
+        answer.text().contains("--accent:#17695b;"),
+        "{}",
+        answer.text()
+    );
+    let old = style.replace("style-", "style-x");
+    for missing in [
+        old,
+        format!("{folder}/..%2fgateway.toml"),
+        format!("{folder}/"),
+    ] {
+        let answer = gateway.anonymous().get(&missing).await;
+        assert!([400, 404].contains(&answer.status), "{missing}");
+    }
+}
+
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_pages_are_our_own() {
+    let gateway = Gateway::start("");
+    files_are_served(&gateway, "/auth/assets").await;
+
+    let upstream = Upstream::start().await;
+    let at_root = Gateway::start(&format!(
+        "[gateway]\nprefix = \"\"\n[routes.app]\npath = \"/\"\nauth = \"none\"\nupstream = \"{}\"",
+        upstream.url()
+    ));
+    files_are_served(&at_root, "/portcullis-assets").await;
+    upstream.assert_untouched();
+    at_root
+        .anonymous()
+        .get("/assets/style.css")
+        .await
+        .expect(200);
+    assert_eq!(upstream.only().target, "/assets/style.css");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_has_its_logo_and_no_script_in_it() {
+    let folder = Folder::with(
+        "[brand]\nname = \"Sunflower Works\"\nlogo = \"logo.svg\"\ncolour = \"#f2b705\"",
+    );
+    folder.write("logo.svg", gallery::LOGO);
+    let gateway = Gateway::start_in(&folder);
+    let logo = gallery::other_house();
+    let logo = logo.logo().unwrap().href();
+    let answer = gateway.anonymous().get(logo).await.expect(200);
+    assert_eq!(answer.text(), gallery::LOGO);
+    assert_eq!(answer.header("content-type"), "image/svg+xml");
+    assert_eq!(
+        answer.header("content-security-policy"),
+        "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    );
 }
 
 // SECURITY 46

@@ -44,16 +44,21 @@ type Pages = BTreeMap<String, Response<String>>;
 
 const LONG: &str =
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft";
-const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 40" width="180" height="40"><rect width="40" height="40" rx="20" fill="#e0a100"/><path d="M56 28V12h68" stroke="#8a8f98" stroke-width="6" fill="none"/></svg>"##;
+pub(crate) const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 40" width="180" height="40"><rect width="40" height="40" rx="20" fill="#e0a100"/><path d="M56 28V12h68" stroke="#8a8f98" stroke-width="6" fill="none"/></svg>"##;
 
 /// The look that comes with the gateway.
 pub(crate) fn house() -> Look {
+    house_at("/auth/assets")
+}
+
+/// The same, with its files elsewhere.
+pub(crate) fn house_at(folder: &str) -> Look {
     let brand = Brand {
         name: "Portcullis".to_owned(),
         logo: None,
         colour: Colour::DEFAULT,
     };
-    Look::new("/auth", &brand).unwrap()
+    Look::new(folder, &brand).unwrap()
 }
 
 /// A house with a logo, and a colour on which white could not be read.
@@ -74,7 +79,7 @@ pub(crate) fn other_house() -> Look {
             blue: 0x05,
         },
     };
-    Look::new("/auth", &brand).unwrap()
+    Look::new("/auth/assets", &brand).unwrap()
 }
 
 /// What differs most between houses.
