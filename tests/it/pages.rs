@@ -11,6 +11,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use portcullis::page::Look;
+use portcullis::page::Target;
 
 use crate::harness::browser::browse;
 use crate::harness::browser::screenshots;
@@ -180,4 +181,69 @@ async fn what_is_wrong_with_a_page_is_seen() {
     );
     assert!(said("refused, 320 px, light: browser: "), "{wrong:#?}");
     assert!(!said("good, "), "{wrong:#?}");
+}
+
+/// Browsers hold the redirect that answers a form to the page's policy, and say from where it was sent.
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_leads_where_its_page_says_and_nowhere_else() {
+    let app = Upstream::start().await;
+    let callback = format!("{}/cb?code=x", app.url());
+    let look = gallery::house();
+    let target = Target::of(&callback.parse().unwrap());
+    let pages = BTreeMap::from([
+        ("meant", gallery::consent_leading_to(&look, vec![target])),
+        ("not-meant", gallery::consent_leading_to(&look, Vec::new())),
+    ]);
+    let gateway = Upstream::answering(move |request| {
+        if let Some(asset) = look.asset(&request.target) {
+            return asset.answer();
+        }
+        if request.method == "POST" {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response
+                .headers_mut()
+                .insert("location", callback.parse().unwrap());
+            return response;
+        }
+        let page = &pages[request.target.trim_start_matches('/')];
+        page.clone().map(|html| Full::new(Bytes::from(html)))
+    })
+    .await;
+    let origin = gateway.url();
+    let meant = format!("{origin}/meant");
+    let not_meant = format!("{origin}/not-meant");
+    let told = json!({
+        "origins": [origin, app.url()],
+        "pages": [meant, not_meant],
+        "button": "Allow",
+    });
+    let Some(led) = browse("form.mjs", &told).await else {
+        return;
+    };
+    assert_eq!(led[&meant]["at"], json!(format!("{}/cb?code=x", app.url())));
+    assert_eq!(led[&not_meant]["at"], json!(not_meant), "{led:#}");
+    assert!(
+        led[&not_meant]["wrong"].to_string().contains("form-action"),
+        "{led:#}"
+    );
+    let posts: Vec<_> = gateway
+        .requests()
+        .into_iter()
+        .filter(|request| request.method == "POST")
+        .collect();
+    assert!(!posts.is_empty());
+    for post in posts {
+        assert_eq!(post.header("origin"), origin);
+        let body = str::from_utf8(&post.body).unwrap();
+        assert_eq!(
+            body,
+            "csrf=m9T2cA&return_to=%2Fnotes%3Fa%3D1%26b%3D2&decision=allow"
+        );
+    }
+    let answers = app.requests().into_iter();
+    // A browser asks each origin for an icon, too.
+    let answers = answers.filter(|request| request.target == "/cb?code=x");
+    assert_eq!(answers.count(), 1, "{led:#}");
 }

@@ -36,6 +36,7 @@ use portcullis::page::SessionRow;
 use portcullis::page::SignIn;
 use portcullis::page::SignOut;
 use portcullis::page::SignedOut;
+use portcullis::page::Target;
 use portcullis::page::View;
 use portcullis::page::When;
 use portcullis::page::answer;
@@ -235,6 +236,17 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
         }),
     );
     pages
+}
+
+/// The consent page of a client whose answers go somewhere else.
+pub(crate) fn consent_leading_to(look: &Look, leads_to: Vec<Target>) -> Response<String> {
+    ok(&Consent {
+        form: Form {
+            leads_to,
+            ..form("oauth/authorize")
+        },
+        ..consent(look)
+    })
 }
 
 fn ok(view: &impl View) -> Response<String> {
