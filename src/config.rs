@@ -4,6 +4,7 @@
 //! [`Config`]; nothing in one needs to be looked at twice. This room must never open a database,
 //! bind a port or make a file.
 
+mod brand;
 mod check;
 mod issuer;
 mod patterns;
@@ -28,8 +29,13 @@ use crate::domain::Client;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
+pub use brand::Brand;
+pub use brand::Colour;
+pub use brand::Logo;
+pub use brand::LogoKind;
 pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
+pub use check::ROOT_ASSETS;
 pub use check::WELL_KNOWN;
 pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
@@ -98,6 +104,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[issuers.NAME]`
     pub issuers: Vec<Issuer>,
+    /// `[brand]`
+    pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.
     pub admin: Option<Admin>,
     /// `[log]`
@@ -214,6 +222,16 @@ impl Gateway {
     /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The folder of the files that pages need: below the prefix; at the root under a name that no app's
+    /// own would be.
+    pub fn assets(&self) -> String {
+        if self.prefix.is_empty() {
+            ROOT_ASSETS.to_owned()
+        } else {
+            format!("{}/assets", self.prefix)
+        }
     }
 }
 

@@ -7,25 +7,36 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Extension;
+use axum::extract::State;
+use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
 use axum::routing::get;
 use axum::routing::post;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
+use http::Uri;
 use http::header;
 
 use crate::account;
 use crate::account::Accounts;
+use crate::config::Gateway;
 use crate::config::OWN_ENDPOINTS;
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::oauth;
 use crate::oauth::OAuth;
+use crate::page::Look;
 use crate::problem::Problem;
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
-pub fn router(prefix: &str, accounts: &Arc<Accounts>, oauth: Arc<OAuth>) -> Router {
+pub fn router(
+    gateway: &Gateway,
+    accounts: &Arc<Accounts>,
+    oauth: Arc<OAuth>,
+    look: Arc<Look>,
+) -> Router {
+    let prefix = &gateway.prefix;
     let of_accounts = |allowed, service| only(allowed, service).with_state(Arc::clone(accounts));
     let for_clients = |service| only("POST", service).with_state(Arc::clone(&oauth));
     let mut router = Router::new();
@@ -49,7 +60,22 @@ pub fn router(prefix: &str, accounts: &Arc<Accounts>, oauth: Arc<OAuth>) -> Rout
     router
         .route("/.well-known/jwks.json", jwks)
         .route("/.well-known/oauth-authorization-server", metadata)
+        .merge(assets(gateway, look))
         .fallback(not_found)
+}
+
+/// The files that pages need. Anybody may have them.
+fn assets(gateway: &Gateway, look: Arc<Look>) -> Router {
+    let path = format!("{}/{{name}}", gateway.assets());
+    let file = async |State(look): State<Arc<Look>>,
+                      Extension(origin): Extension<Origin>,
+                      uri: Uri| match look.asset(uri.path()) {
+        Some(asset) => asset.answer(),
+        None => not_found(Extension(origin)).await.into_response(),
+    };
+    Router::new()
+        .route(&path, only("GET, HEAD", get(file)))
+        .with_state(look)
 }
 
 /// Refuses every other method than those that the service has.

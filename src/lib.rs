@@ -20,6 +20,7 @@ pub mod account;
 pub mod endpoints;
 pub mod intake;
 pub mod oauth;
+pub mod page;
 
 // What they stand on.
 pub mod authenticate;

@@ -4,6 +4,7 @@
 
 mod assemble;
 pub mod certificate;
+pub mod look;
 pub mod store_key;
 pub mod stored;
 pub mod upstream_tls;
@@ -123,6 +124,7 @@ impl Gateway {
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
         let issuers = issuers(&config, &clock)?;
+        let look = look::load(&config)?;
 
         let Stored {
             store,
@@ -170,6 +172,7 @@ impl Gateway {
             store: store.clone(),
             issuers,
             upstream_tls,
+            look,
         };
 
         Ok(Self {
@@ -311,6 +314,7 @@ pub async fn gate_of(
     clock: Clock,
 ) -> anyhow::Result<Gate> {
     let metrics = Metrics::new();
+    let look = look::load(&config)?;
     let keys = ring.reload(clock.now()).await?;
     let issuers = issuers(&config, &clock)?;
     let nowhere = Box::new(io::sink());
@@ -327,6 +331,7 @@ pub async fn gate_of(
         store,
         issuers,
         upstream_tls: Vec::new(),
+        look,
     };
     Ok(assembly.gates(Handle::current()).gate())
 }

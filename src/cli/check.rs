@@ -23,6 +23,7 @@ use crate::config::Secrets;
 use crate::config::StoreKey;
 use crate::config::Upstream;
 use crate::startup::certificate;
+use crate::startup::look;
 use crate::startup::store_key;
 use crate::startup::upstream_tls;
 
@@ -236,6 +237,7 @@ fn unusable_files(config: &Config) -> Vec<Problem> {
     let now = Clock::default().now();
     let mut problems = certificate::unusable(config, now);
     problems.extend(upstream_tls::unusable(config, now));
+    problems.extend(look::unusable(config));
     let there = match &config.store.key {
         StoreKey::File(path) => path.exists(),
         StoreKey::Value(_) => true,

@@ -27,6 +27,8 @@ use url::Url;
 
 use crate::config::Accounts;
 use crate::config::Algorithm;
+use crate::config::Brand;
+use crate::config::Colour;
 use crate::config::Config;
 use crate::config::Connections;
 use crate::config::Gateway;
@@ -34,6 +36,7 @@ use crate::config::Hashing;
 use crate::config::Limits;
 use crate::config::Log;
 use crate::config::LogFormat;
+use crate::config::Logo;
 use crate::config::Position;
 use crate::config::Problem;
 use crate::config::Problems;
@@ -42,6 +45,7 @@ use crate::config::Secrets;
 use crate::config::Store;
 use crate::config::StoreKey;
 use crate::config::Tokens;
+use crate::config::brand as brands;
 use crate::config::check::upstreams::Upstreams;
 use crate::config::patterns;
 use crate::config::reader::Report;
@@ -55,6 +59,7 @@ use crate::domain::Scope;
 use crate::domain::Username;
 
 pub use conflicts::OWN_ENDPOINTS;
+pub use conflicts::ROOT_ASSETS;
 pub use conflicts::WELL_KNOWN;
 
 /// A good file.
@@ -138,7 +143,6 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         "acme",
         "verify",
         "sessions",
-        "brand",
     ]);
     let listeners = listeners::listeners(root);
     let certificates = listeners::certificates(root, &listeners);
@@ -162,6 +166,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         scopes: scopes(root),
         clients: clients::clients(root),
         issuers: issuers::issuers(root),
+        brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),
     };
@@ -399,6 +404,31 @@ fn scopes(root: &Table<'_>) -> Vec<(Scope, String)> {
         .into_iter()
         .filter_map(scope)
         .collect()
+}
+
+fn brand(table: &Table<'_>) -> Brand {
+    let logo = |value: Value<'_>| {
+        let report = value.report();
+        let read = |path: &str| Ok::<_, Malformed>((brands::logo_kind(path)?, report.path(path)));
+        let (kind, path) = value.parse(read)?;
+        let position = value.position();
+        Some(Logo {
+            path,
+            kind,
+            position,
+        })
+    };
+    Brand {
+        name: table
+            .get("name")
+            .and_then(|value| value.parse(brands::name))
+            .unwrap_or_else(|| "Portcullis".to_owned()),
+        logo: table.get("logo").and_then(logo),
+        colour: table
+            .get("colour")
+            .and_then(|value| value.parse(Colour::parse))
+            .unwrap_or(Colour::DEFAULT),
+    }
 }
 
 fn log(table: &Table<'_>) -> Log {

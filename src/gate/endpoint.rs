@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::config::OWN_ENDPOINTS;
+use crate::config::ROOT_ASSETS;
 use crate::config::WELL_KNOWN;
 use crate::gate::path::RequestPath;
 
@@ -56,6 +57,9 @@ impl OwnPaths {
             first = segments.next();
         }
         let name = first.as_deref().unwrap_or_default();
+        if self.prefix.is_empty() && ROOT_ASSETS.strip_prefix('/') == Some(name) {
+            return Some(Endpoint::Other);
+        }
         if self.prefix.is_empty() && !is_own(path, name) {
             return None;
         }
@@ -108,6 +112,10 @@ mod tests {
         check("", "/oauth/protected", None);
         check("", "/oauth/token/x", None);
         check("", "/oauth", None);
+        check("", "/portcullis-assets/x", Some(Endpoint::Other));
+        check("", "/portcullis-assetsx", None);
+        check("", "/assets/x", None);
+        check("/auth", "/portcullis-assets/x", None);
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));

@@ -38,6 +38,7 @@ use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
 use crate::oauth::OAuth;
+use crate::page::Look;
 use crate::password::Hasher;
 use crate::revocations::Revocations;
 use crate::store::Store;
@@ -65,6 +66,7 @@ pub(super) struct Assembly {
     pub(super) hasher: Hasher,
     /// By index of the configuration; none where nothing is sent.
     pub(super) upstream_tls: Vec<Option<Tls>>,
+    pub(super) look: Look,
 }
 
 /// Makes the gate of a core, on that core. Cheap to clone.
@@ -116,7 +118,8 @@ impl Assembly {
             metrics: Arc::clone(&self.metrics),
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
-        let router = endpoints::router(&config.gateway.prefix, &accounts, oauth);
+        let look = Arc::new(self.look);
+        let router = endpoints::router(&config.gateway, &accounts, oauth, look);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),

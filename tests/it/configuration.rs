@@ -490,6 +490,23 @@ fn a_certificate_is_not_made_up_for_the_world() {
     );
 }
 
+#[test]
+fn a_logo_that_cannot_be_shown_is_refused() {
+    let folder = with(&format!("{ROUTE}\n[brand]\nlogo = \"logo.png\""));
+    let place = |folder: &Folder| {
+        let text = String::from_utf8(folder.contents()[&folder.path("gateway.toml")].clone());
+        let text = text.unwrap();
+        let line = text.lines().position(|line| line.starts_with("logo"));
+        format!("{}:8", line.unwrap() + 1)
+    };
+    refused(&folder, &place(&folder), &["logo.png", "No such file"]);
+    folder.write("logo.png", "<svg/>");
+    let words = ["does not hold what its name says"];
+    refused(&folder, &place(&folder), &words);
+    let checked = portcullis(&folder, &["check"]).expect(2);
+    assert!(checked.stdout.contains(words[0]) || checked.stderr.contains(words[0]));
+}
+
 // SECURITY 59
 #[test]
 fn a_secret_that_others_may_write_is_refused() {

@@ -4,6 +4,7 @@
 //! deadline that only a failing test reaches.
 
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod caller;
 pub(crate) mod curl;
 pub(crate) mod forge;

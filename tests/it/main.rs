@@ -46,6 +46,7 @@ mod oauth;
 mod operate;
 mod outages;
 mod overload;
+mod pages;
 mod pressure;
 mod protocols;
 mod proxy_protocol;

@@ -23,6 +23,9 @@ use crate::config::reader::Report;
 use crate::config::values;
 use crate::domain::Handle;
 
+/// Where the files of pages are if the gateway has no prefix.
+pub const ROOT_ASSETS: &str = "/portcullis-assets";
+
 /// The gateway's own endpoints under its prefix.
 pub const OWN_ENDPOINTS: [&str; 9] = [
     "register",
@@ -189,7 +192,11 @@ fn shadowed_routes(config: &Config, report: &Report<'_>) {
             .filter(|_| prefix.is_empty()),
     );
     let exact: Vec<_> = exact.filter_map(|path| patterns::path(path).ok()).collect();
-    let below = patterns::path(prefix).ok();
+    let below = match prefix.as_str() {
+        "" => ROOT_ASSETS,
+        prefix => prefix,
+    };
+    let below = patterns::path(below).ok();
     for route in &config.routes {
         let own = |path: &&PathPrefix| {
             exact.contains(path) || below.as_ref().is_some_and(|own| path.0.starts_with(&own.0))

@@ -15,6 +15,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use crate::config::Auth;
+use crate::config::Colour;
 use crate::config::Listener;
 use crate::config::ListenerKind;
 use crate::config::Problem;
@@ -242,6 +243,31 @@ fn unknown_keys_are_problems_with_advice() {
 }
 
 #[test]
+fn a_house_has_its_own_name_logo_and_colour() {
+    let plain = good("").config.brand;
+    assert_eq!(
+        (&*plain.name, plain.colour),
+        ("Portcullis", Colour::DEFAULT)
+    );
+    assert!(plain.logo.is_none());
+
+    let brand = good("[brand]\nname = \"Acme\"\nlogo = \"acme.svg\"\ncolour = \"#336699\"");
+    let brand = brand.config.brand;
+    assert_eq!((&*brand.name, brand.colour.green), ("Acme", 0x66));
+    let logo = brand.logo.expect("it was given");
+    assert_eq!(logo.path, Path::new("/srv/gate/acme.svg"));
+
+    bad(
+        "[brand]\nname = \"\"\nlogo = \"acme.jpg\"\ncolour = \"red\"",
+        &[
+            ("7:8", "1 to 40 characters"),
+            ("8:8", ".svg or .png"),
+            ("9:10", "six hexadecimal digits"),
+        ],
+    );
+}
+
+#[test]
 fn what_this_version_does_not_have_is_said() {
     for table in [
         "mail",
@@ -249,7 +275,6 @@ fn what_this_version_does_not_have_is_said() {
         "acme",
         "verify",
         "sessions",
-        "brand",
         "providers",
     ] {
         bad(

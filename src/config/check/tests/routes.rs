@@ -357,6 +357,8 @@ fn own_endpoints_are_not_routed_elsewhere() {
         "/login",
         "/me",
         "/password",
+        "/portcullis-assets",
+        "/portcullis-assets/x",
         "/.well-known/openid-configuration",
     ] {
         whole(&at_root(path), &[("7:1", "belongs to the gateway itself")]);
