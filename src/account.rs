@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
+use crate::authenticate::BrowserSessions;
 use crate::authenticate::Judge;
 use crate::clock::Clock;
 use crate::config;
@@ -51,6 +52,8 @@ pub struct Accounts {
     pub access: AccessTokens,
     /// The same judge that guards the routes.
     pub judge: Judge,
+    /// Cookies of browsers.
+    pub sessions: Arc<BrowserSessions>,
     /// What is dead.
     pub revocations: Arc<Revocations>,
     /// Hashing threads.

@@ -9,6 +9,8 @@ mod refusal;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use crate::domain::SessionId;
+
 pub use json::Json;
 pub use json::JsonOrNothing;
 pub use refusal::Refusal;
@@ -20,6 +22,23 @@ pub struct Origin {
     pub address: IpAddr,
     /// The request's id.
     pub request_id: String,
+    /// The host it is for: lower case, without a port.
+    pub host: String,
+    /// From which site a browser sent it.
+    pub site: Site,
+    /// Which session its cookie names. The cookie is genuine; the session may be dead.
+    pub session: Option<SessionId>,
+}
+
+/// From where a browser sends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A page of the very origin that it is for, or the person's own hand.
+    Same,
+    /// A page of another.
+    Cross,
+    /// Not said: by no browser of today.
+    Unsaid,
 }
 
 impl Origin {
@@ -28,6 +47,9 @@ impl Origin {
         Self {
             address: Ipv4Addr::UNSPECIFIED.into(),
             request_id: String::new(),
+            host: String::new(),
+            site: Site::Cross,
+            session: None,
         }
     }
 }

@@ -93,7 +93,9 @@ fn say(headers: &mut HeaderMap, code: Code, detail: &str) {
 fn code(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::Unauthenticated(_) | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
-        Rejection::Forbidden(_) | Rejection::Origin => Code::PermissionDenied,
+        Rejection::Forbidden(_) | Rejection::Origin | Rejection::CrossSite => {
+            Code::PermissionDenied
+        }
         Rejection::Limited(_) | Rejection::Body(BodyError::TooLarge) => Code::ResourceExhausted,
         Rejection::Unrouted(Unrouted::NotFound | Unrouted::MethodNotAllowed(_))
         | Rejection::Malformed(Malformed::Method) => Code::Unimplemented,
@@ -106,6 +108,7 @@ fn code(rejection: &Rejection) -> Code {
             | UpstreamError::Busy
             | UpstreamError::Invalid,
         )
+        | Rejection::StoreUnavailable
         | Rejection::Busy => Code::Unavailable,
         Rejection::Malformed(_)
         | Rejection::Unrouted(_)

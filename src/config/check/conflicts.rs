@@ -298,11 +298,5 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                  does; write client_certificate and client_ca in [[listeners]]"
             ));
         }
-        if route.auth == Auth::Required && route.forward_authorization {
-            warn(format!(
-                "nobody can pass route `{name}`: `authorization` is left to the app, and this \
-                 version knows callers by nothing else"
-            ));
-        }
     }
 }

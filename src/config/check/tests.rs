@@ -248,7 +248,6 @@ fn what_this_version_does_not_have_is_said() {
         "issuers",
         "acme",
         "verify",
-        "sessions",
         "brand",
         "providers",
     ] {
