@@ -10,6 +10,7 @@ pub mod me;
 pub mod password;
 pub mod refresh;
 pub mod register;
+pub mod sessions;
 mod signed_in;
 
 use std::sync::Arc;

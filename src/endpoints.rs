@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Extension;
 use axum::routing::MethodRouter;
+use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
 use http::HeaderValue;
@@ -34,6 +35,8 @@ pub fn router(prefix: &str, accounts: Arc<Accounts>, oauth: Arc<OAuth>) -> Route
             "logout" => only("POST", post(account::logout::logout)),
             "me" => only("GET, HEAD", get(account::me::me)),
             "password" => only("POST", post(account::password::change)),
+            "sessions" => only("GET, HEAD", get(account::sessions::list)),
+            "sessions/{id}" => only("DELETE", delete(account::sessions::end)),
             _ => return None,
         };
         Some((name, service))

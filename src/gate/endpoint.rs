@@ -72,7 +72,7 @@ impl OwnPaths {
 fn is(path: &RequestPath, own: &str) -> bool {
     let mut sent = path.segments();
     own.split('/')
-        .all(|own| sent.next().as_deref() == Some(own))
+        .all(|own| sent.next().is_some_and(|sent| sent == own || own == "{id}"))
         && sent.next().is_none()
 }
 
@@ -103,6 +103,9 @@ mod tests {
         check("", "/oauth/protected", None);
         check("", "/oauth/token/x", None);
         check("", "/oauth", None);
+        check("", "/sessions", Some(Endpoint::Other));
+        check("", "/sessions/0190", Some(Endpoint::Other));
+        check("", "/sessions/0190/x", None);
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));

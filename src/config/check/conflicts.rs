@@ -23,13 +23,15 @@ use crate::config::values;
 use crate::domain::Handle;
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 9] = [
+pub const OWN_ENDPOINTS: [&str; 11] = [
     "register",
     "login",
     "refresh",
     "logout",
     "me",
     "password",
+    "sessions",
+    "sessions/{id}",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
