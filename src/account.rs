@@ -10,6 +10,7 @@ pub mod me;
 pub mod password;
 pub mod refresh;
 pub mod register;
+pub mod sessions;
 mod signed_in;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
+use crate::authenticate::BrowserSessions;
 use crate::authenticate::Judge;
 use crate::clock::Clock;
 use crate::config;
@@ -51,6 +53,8 @@ pub struct Accounts {
     pub access: AccessTokens,
     /// The same judge that guards the routes.
     pub judge: Judge,
+    /// Cookies of browsers.
+    pub sessions: Arc<BrowserSessions>,
     /// What is dead.
     pub revocations: Arc<Revocations>,
     /// Hashing threads.

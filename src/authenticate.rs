@@ -1,8 +1,10 @@
 //! From a credential to an [`Identity`]: verified, its session alive. The only maker of one.
 //!
-//! A guarded request reads no database: signature, claims, and the map of what is dead are enough.
+//! A guarded request with a token reads no database: signature, claims, and the map of what is dead are
+//! enough.
 //! This room must never say to a caller which part of a credential was wrong.
 
+mod sessions;
 mod told;
 
 use std::cell::RefCell;
@@ -28,6 +30,8 @@ use crate::token::verify::NotOutside;
 use crate::token::verify::Verifier;
 use crate::token::verify::verify_outside;
 
+pub use sessions::BrowserSessions;
+pub use sessions::Found;
 pub use told::Told;
 pub use told::percent_encode;
 

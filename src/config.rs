@@ -86,6 +86,8 @@ pub struct Config {
     pub store: Store,
     /// `[tokens]`
     pub tokens: Tokens,
+    /// `[sessions]`
+    pub sessions: Sessions,
     /// `[accounts]`
     pub accounts: Accounts,
     /// `[hashing]`
@@ -355,6 +357,15 @@ pub struct Tokens {
     pub refresh_grace: Duration,
     /// `cache_max`: verified tokens, and signed assertions, that each thread remembers. 131,072.
     pub cache_max: usize,
+}
+
+/// `[sessions]`: of browsers.
+#[derive(Clone, Copy, Debug)]
+pub struct Sessions {
+    /// `idle`: one that is not seen for so long has ended. 12 h.
+    pub idle: Duration,
+    /// `max`: from the sign-in on, however often it is seen. 30 days.
+    pub max: Duration,
 }
 
 /// The signature algorithms of our own keys (RFC 7518 §3.1, RFC 8037 §3.1).

@@ -10,6 +10,7 @@ use axum::extract::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
+use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
 use http::HeaderValue;
@@ -48,6 +49,8 @@ pub fn router(
             "logout" => of_accounts("POST", post(account::logout::logout)),
             "me" => of_accounts("GET, HEAD", get(account::me::me)),
             "password" => of_accounts("POST", post(account::password::change)),
+            "sessions" => of_accounts("GET, HEAD", get(account::sessions::list)),
+            "sessions/{id}" => of_accounts("DELETE", delete(account::sessions::end)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),

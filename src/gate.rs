@@ -21,6 +21,7 @@ pub mod path;
 pub mod reject;
 pub mod request_id;
 pub mod route;
+mod site;
 pub mod source;
 pub mod streams;
 pub mod strip;
@@ -41,7 +42,10 @@ use http::header;
 use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
+use crate::authenticate::BrowserSessions;
 use crate::authenticate::Caller;
+use crate::authenticate::Found;
+use crate::authenticate::Identity;
 use crate::authenticate::Unauthenticated;
 use crate::body::ClientBody;
 use crate::config::Auth;
@@ -68,11 +72,14 @@ use crate::gate::request_id::RequestIds;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
+use crate::gate::site::is_unsafe;
+use crate::gate::site::site_of;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
+use crate::intake::Site;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Party;
@@ -99,6 +106,8 @@ pub struct Gate {
     pub routes: Arc<Routes>,
     /// Credentials.
     pub authenticator: Authenticator,
+    /// Cookies of browsers.
+    pub sessions: Arc<BrowserSessions>,
     /// What apps are told.
     pub headers: Headers,
     /// By index of the configuration.
@@ -210,7 +219,12 @@ impl Gate {
             Destination::Own(endpoint) => {
                 self.limits.admit_own(endpoint, inbound.source())?;
                 // Boxed, like everything slow, so that the future of the fast path stays small.
-                let answer = Box::pin(self.door.pass(inbound, self.body_timeout)).await?;
+                let session = inbound.cookie().and_then(|cookie| {
+                    let host = inbound.host().name();
+                    self.sessions.named_by(cookie, host)
+                });
+                let passing = self.door.pass(inbound, session, self.body_timeout);
+                let answer = Box::pin(passing).await?;
                 Ok(answer.map(AnswerBody::own))
             }
             Destination::Preflight(methods) => {
@@ -218,10 +232,16 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let permit = match self.decide(route, &inbound) {
+                let by_cookie = match inbound.cookie() {
+                    None => None,
+                    Some(cookie) => {
+                        Box::pin(self.known_by_cookie(route, &inbound, cookie, trail)).await?
+                    }
+                };
+                let permit = match self.decide(route, &inbound, by_cookie.clone()) {
                     Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
                         Box::pin(self.authenticator.keys_asked(place)).await;
-                        self.decide(route, &inbound)?
+                        self.decide(route, &inbound, by_cookie)?
                     }
                     decided => decided?,
                 };
@@ -264,17 +284,61 @@ impl Gate {
         self.streams.end_the_dead();
     }
 
-    /// The one decision, shared by forwarding and `explain`. It spends nothing.
-    fn decide<B>(&self, route: &Arc<Route>, inbound: &Inbound<B>) -> Result<Permit, Rejection> {
+    /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
+    /// as absent. What is not remembered is read from the store, behind the door.
+    async fn known_by_cookie(
+        &self,
+        route: &Arc<Route>,
+        inbound: &Inbound,
+        cookie: &[u8],
+        trail: &mut Trail,
+    ) -> Result<Option<Identity>, Rejection> {
         route.admit(&inbound.source().address)?;
-        // A route that forwards the header as the app's own does not read it as a credential.
-        let credential = (!route.config().forward_authorization)
-            .then(|| inbound.authorization())
-            .flatten();
-        let caller = match route.config().auth {
-            Auth::None => Caller::Anonymous,
-            Auth::Optional => self.authenticator.recognise(credential)?,
-            Auth::Required => Caller::Known(self.authenticator.identify(credential)?),
+        if route.config().auth == Auth::None || credential(route, inbound).is_some() {
+            return Ok(None);
+        }
+        let known = match self.sessions.named_by(cookie, inbound.host().name()) {
+            None => None,
+            Some(session) => match self.sessions.find(session) {
+                Found::Alive(identity) => Some(identity),
+                Found::Dead => None,
+                Found::Unknown => self.door.recall(&self.sessions, session).await?,
+            },
+        };
+        trail.dead_cookie = known.is_none();
+        let may_do_harm = is_unsafe(inbound.method()) || inbound.is_handshake();
+        if known.is_some() && may_do_harm && !self.is_own_page(route, inbound) {
+            return Err(Rejection::CrossSite);
+        }
+        Ok(known)
+    }
+
+    /// Whether the page that has the browser send this is of the same origin, or of one that the route
+    /// admits with its user's cookies.
+    fn is_own_page(&self, route: &Route, inbound: &Inbound) -> bool {
+        let mut origins = inbound.headers().get_all(header::ORIGIN).iter();
+        let (origin, more) = (origins.next(), origins.next());
+        let is_admitted = |origin| {
+            let cors = route.cors();
+            cors.is_some_and(|cors| cors.admits_with_credentials(origin))
+        };
+        site_of(inbound) == Site::Same || more.is_none() && origin.is_some_and(is_admitted)
+    }
+
+    /// The one decision, shared by forwarding and `explain`. It spends nothing.
+    fn decide<B>(
+        &self,
+        route: &Arc<Route>,
+        inbound: &Inbound<B>,
+        by_cookie: Option<Identity>,
+    ) -> Result<Permit, Rejection> {
+        route.admit(&inbound.source().address)?;
+        let credential = credential(route, inbound);
+        let caller = match (route.config().auth, by_cookie) {
+            (Auth::None, _) => Caller::Anonymous,
+            (Auth::Optional | Auth::Required, Some(identity)) => Caller::Known(identity),
+            (Auth::Optional, None) => self.authenticator.recognise(credential)?,
+            (Auth::Required, None) => Caller::Known(self.authenticator.identify(credential)?),
         };
         Ok(route.authorize(caller, inbound.certificate())?)
     }
@@ -286,12 +350,14 @@ impl Gate {
         let outcome = match self.destination(&inbound, &mut trail) {
             Err(rejection) => Err(rejection),
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
-            Ok(Destination::Upstream(route)) => self.decide(route, &inbound).and_then(|permit| {
-                let target = permit.target_for_app(inbound.path())?;
-                let mut headers = inbound.take_headers();
-                self.headers.complete(&mut headers, &permit, &inbound);
-                Ok(Some((target, headers)))
-            }),
+            Ok(Destination::Upstream(route)) => {
+                self.decide(route, &inbound, None).and_then(|permit| {
+                    let target = permit.target_for_app(inbound.path())?;
+                    let mut headers = inbound.take_headers();
+                    self.headers.complete(&mut headers, &permit, &inbound);
+                    Ok(Some((target, headers)))
+                })
+            }
         };
         Explained {
             route: trail.route,
@@ -416,6 +482,9 @@ impl Gate {
         if record.trail.hsts {
             self.hsts.apply(headers);
         }
+        if record.trail.dead_cookie {
+            headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+        }
         let own_cors = || self.own_cors.as_deref().filter(|_| record.trail.own);
         let found = || record.trail.route.as_ref().and_then(|route| route.cors());
         match reader {
@@ -450,6 +519,12 @@ impl Gate {
             }
         }
     }
+}
+
+/// A route that forwards the header as the app's own does not read it as a credential.
+fn credential<'a, B>(route: &Route, inbound: &'a Inbound<B>) -> Option<&'a HeaderValue> {
+    let forwards = route.config().forward_authorization;
+    (!forwards).then(|| inbound.authorization()).flatten()
 }
 
 /// Whether a client that sent an extended CONNECT would take an answer for a WebSocket (RFC 8441 §4) that

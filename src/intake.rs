@@ -14,6 +14,8 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 
+use crate::domain::SessionId;
+
 pub use json::Json;
 pub use json::JsonOrNothing;
 pub use refusal::Refusal;
@@ -26,6 +28,23 @@ pub struct Origin {
     pub address: IpAddr,
     /// The request's id.
     pub request_id: String,
+    /// The host it is for: lower case, without a port.
+    pub host: String,
+    /// From which site a browser sent it.
+    pub site: Site,
+    /// Which session its cookie names. The cookie is genuine; the session may be dead.
+    pub session: Option<SessionId>,
+}
+
+/// From where a browser sends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A page of the very origin that it is for, or the person's own hand.
+    Same,
+    /// A page of another.
+    Cross,
+    /// Not said: by no browser of today.
+    Unsaid,
 }
 
 impl Origin {
@@ -34,6 +53,9 @@ impl Origin {
         Self {
             address: Ipv4Addr::UNSPECIFIED.into(),
             request_id: String::new(),
+            host: String::new(),
+            site: Site::Cross,
+            session: None,
         }
     }
 }

@@ -74,6 +74,16 @@ impl Problem {
         .retry_after(5)
     }
 
+    /// 403: the browser's cookie came along with a request that another site made it send.
+    pub fn cross_site() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "cross_site",
+            "A request that a cookie vouches for must come from a page of this very origin, and say so: \
+             Origin, or Sec-Fetch-Site.",
+        )
+    }
+
     /// Writes the answer.
     pub fn into_response<B: From<String>>(self, request_id: &str) -> Response<B> {
         let document = Document {

@@ -43,13 +43,13 @@ use crate::gate::request_id::RequestIds;
 use crate::gate::source::Address;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
-use crate::gate::strip::SESSION_COOKIE;
 use crate::gate::strip::Trust;
 use crate::keys::KeySet;
 use crate::limiter::LimitKey;
 use crate::limiter::Policy;
 use crate::limiter::Verdict;
 use crate::revocations::Revocations;
+use crate::token::cookie::SESSION_COOKIE;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 

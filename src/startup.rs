@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::authenticate::BrowserSessions;
 use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -59,6 +60,8 @@ use crate::vault::Vault;
 
 /// How often counts and revocations that have lapsed are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often it is taken down which sessions of browsers were seen.
+const SEEN: Duration = Duration::from_secs(10);
 /// How often the store forgets what has lapsed.
 const PRUNE: Duration = Duration::from_secs(60 * 60);
 
@@ -260,6 +263,8 @@ impl Gateway {
             closed.clone(),
             sweep(revocations, clock, gates.quotas()),
         ));
+        let sessions = Arc::clone(gates.sessions());
+        background.spawn(until(closed.clone(), write_seen(Arc::clone(&sessions))));
         for task in gates.upstreams().iter().flat_map(Standing::tasks) {
             background.spawn(until(closed.clone(), task));
         }
@@ -294,6 +299,7 @@ impl Gateway {
         closed.cancel();
         background.close();
         background.wait().await;
+        sessions.write_seen().await;
         store.close().await;
         log_writer.finish();
         outcome
@@ -359,6 +365,14 @@ async fn sweep(revocations: Arc<Revocations>, clock: Clock, quotas: Vec<Quota>) 
         for quota in &quotas {
             quota.sweep();
         }
+    }
+}
+
+/// Takes down which sessions of browsers were seen, so that none idles away elsewhere that is in use.
+async fn write_seen(sessions: Arc<BrowserSessions>) {
+    loop {
+        tokio::time::sleep(SEEN).await;
+        sessions.write_seen().await;
     }
 }
 

@@ -10,6 +10,7 @@ mod contract;
 mod sqlite;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -199,6 +200,49 @@ pub struct NewSession {
     pub refresh: TokenHash,
     /// Which password was verified: see [`Credentials`].
     pub password_version: u64,
+}
+
+/// A session of a browser to open.
+#[derive(Clone, Debug)]
+pub struct NewBrowserSession {
+    /// The session itself.
+    pub session: Session,
+    /// The `User-Agent`, cut to 256 characters.
+    pub user_agent: Option<String>,
+    /// Which password was verified: see [`Credentials`].
+    pub password_version: u64,
+    /// The session that the browser had until now; it is ended.
+    pub replaced: Option<SessionId>,
+}
+
+/// A living session of a browser and whose it is, as both are now.
+#[derive(Clone, Debug)]
+pub struct BrowserSession {
+    /// The session.
+    pub session: Session,
+    /// The account, which is not disabled.
+    pub user: User,
+    /// When it was last seen, as far as that was taken down.
+    pub last_seen_at: SystemTime,
+}
+
+/// What an owner sees of a session.
+#[derive(Clone, Debug)]
+pub struct ListedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whether it is a browser's.
+    pub is_browser: bool,
+    /// With what it was opened.
+    pub user_agent: Option<String>,
+    /// From where it was opened.
+    pub address: IpAddr,
+    /// When the user proved who they are.
+    pub authenticated_at: SystemTime,
+    /// When it was last seen.
+    pub last_seen_at: SystemTime,
+    /// When it ends by itself.
+    pub expires_at: SystemTime,
 }
 
 /// A refresh token presented, with the successor derived from it.

@@ -1,8 +1,9 @@
-//! Tokens: access tokens and assertions (JWT), and refresh tokens (opaque).
+//! Tokens: access tokens and assertions (JWT), refresh tokens (opaque), cookies of browser sessions.
 //!
 //! What one kind of token opens, no other kind does (SECURITY 22): they differ in type, in key and
 //! in form. This room must never ask the store.
 
+pub mod cookie;
 pub mod issue;
 pub mod opaque;
 pub mod verify;

@@ -1,9 +1,10 @@
-//! `POST login`: a password for an access token and a refresh token.
+//! `POST login`: a password for an access token and a refresh token, or for the cookie of a browser.
 //!
 //! Whoever it was and whatever was wrong, the refusal is the same in words and in work: an unknown
 //! name costs a hash too (SECURITY 30).
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use axum::extract::Extension;
@@ -31,11 +32,14 @@ use crate::domain::Username;
 use crate::intake::Json;
 use crate::intake::Origin;
 use crate::intake::Refusal;
+use crate::intake::Site;
 use crate::intake::no_store;
 use crate::password::Verdict;
 use crate::problem::Problem;
 use crate::store::Credentials;
+use crate::store::NewBrowserSession;
 use crate::store::NewSession;
+use crate::store::Unavailable;
 use crate::token::opaque::RefreshToken;
 use crate::vault::fresh_id;
 
@@ -47,13 +51,22 @@ pub struct LoggingIn {
     username: Option<String>,
     password: Password,
     scope: Option<String>,
+    session: Option<SessionKind>,
+}
+
+/// What is asked for in place of tokens.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SessionKind {
+    Cookie,
 }
 
 /// The endpoint.
 ///
 /// # Errors
 ///
-/// 400 for a scope that a login may not hold, 401, 422 where neither or both names are given, 503.
+/// 400 for a scope that a login may not hold, 401, 403 where a page of another site asks for a cookie,
+/// 422 where neither or both names are given, 503.
 pub async fn login(
     State(accounts): State<Arc<Accounts>>,
     Extension(origin): Extension<Origin>,
@@ -61,6 +74,10 @@ pub async fn login(
     Json(logging_in): Json<LoggingIn>,
 ) -> Result<Response, Refusal> {
     let refuse = |problem| Refusal::new(&origin, problem);
+    // Nobody is to be signed in under another's name by a page of somebody else.
+    if logging_in.session.is_some() && origin.site == Site::Cross {
+        return Err(refuse(Problem::cross_site()));
+    }
     let handle = handle(&logging_in).map_err(refuse)?;
     let scopes = scopes(&accounts, logging_in.scope.as_deref()).map_err(refuse)?;
 
@@ -68,6 +85,18 @@ pub async fn login(
         .await
         .map_err(refuse)?;
     let user = &verified.user;
+    if let Some(SessionKind::Cookie) = logging_in.session {
+        let opening = open_browser_session(&accounts, &verified, scopes, &origin, &headers);
+        let session = opening.await.map_err(refuse)?;
+        accounts.metrics.login("ok");
+        tracing::info!(user.id = %user.id, session.id = %session, "signed in a browser");
+        let cookie = accounts.sessions.set_cookie(session, &origin.host);
+        let headers = [
+            (header::SET_COOKIE, cookie),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        return Ok((StatusCode::NO_CONTENT, headers).into_response());
+    }
     let (session, refresh) = open_session(&accounts, &verified, scopes, &origin, &headers)
         .await
         .map_err(refuse)?;
@@ -169,16 +198,13 @@ async fn open_session(
     origin: &Origin,
     headers: &HeaderMap,
 ) -> Result<(Session, RefreshToken), Problem> {
-    let now = accounts.clock.now();
-    let session = Session {
-        id: SessionId::new(fresh_id(now)),
-        user: verified.user.id,
-        client: ClientId::first_party(),
+    let session = new_session(
+        accounts,
+        verified,
         scopes,
-        authenticated_at: now,
-        expires_at: now + accounts.tokens.refresh_ttl,
-        address: origin.address,
-    };
+        origin,
+        accounts.tokens.refresh_ttl,
+    );
     let refresh = RefreshToken::first(&accounts.vault, session.id);
     let new = NewSession {
         session: session.clone(),
@@ -186,8 +212,61 @@ async fn open_session(
         refresh: refresh.hash(),
         password_version: verified.password_version,
     };
-    match accounts.store.open_session(new).await {
-        Ok(true) => Ok((session, refresh)),
+    let opened = accounts.store.open_session(new).await;
+    was_opened(accounts, opened).map(|()| (session, refresh))
+}
+
+/// Always a new session, and the browser's old one is ended (SECURITY 34): whoever put their own
+/// cookie into a browser is not signed in with its user.
+async fn open_browser_session(
+    accounts: &Accounts,
+    verified: &Credentials,
+    scopes: Scopes,
+    origin: &Origin,
+    headers: &HeaderMap,
+) -> Result<SessionId, Problem> {
+    let session = new_session(
+        accounts,
+        verified,
+        scopes,
+        origin,
+        accounts.sessions.rules().max,
+    );
+    let (id, now) = (session.id, session.authenticated_at);
+    let new = NewBrowserSession {
+        session,
+        user_agent: user_agent(headers),
+        password_version: verified.password_version,
+        replaced: origin.session,
+    };
+    let opened = accounts.store.open_browser_session(new).await;
+    was_opened(accounts, opened)?;
+    accounts.bury(origin.session, now);
+    Ok(id)
+}
+
+fn new_session(
+    accounts: &Accounts,
+    verified: &Credentials,
+    scopes: Scopes,
+    origin: &Origin,
+    ttl: Duration,
+) -> Session {
+    let now = accounts.clock.now();
+    Session {
+        id: SessionId::new(fresh_id(now)),
+        user: verified.user.id,
+        client: ClientId::first_party(),
+        scopes,
+        authenticated_at: now,
+        expires_at: now + ttl,
+        address: origin.address,
+    }
+}
+
+fn was_opened(accounts: &Accounts, opened: Result<bool, Unavailable>) -> Result<(), Problem> {
+    match opened {
+        Ok(true) => Ok(()),
         // Disabled, deleted or given another password while this one was being checked.
         Ok(false) => {
             accounts.metrics.login("overtaken");

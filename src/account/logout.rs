@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::Extension;
 use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use http::StatusCode;
+use http::header;
 use serde::Deserialize;
 
 use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
+use crate::authenticate::BrowserSessions;
 use crate::intake::JsonOrNothing;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -32,7 +36,7 @@ pub async fn logout(
     Extension(origin): Extension<Origin>,
     signed_in: SignedIn,
     JsonOrNothing(logging_out): JsonOrNothing<LoggingOut>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     let now = accounts.clock.now();
     let session = signed_in.session;
     let ended = if logging_out.all {
@@ -45,5 +49,10 @@ pub async fn logout(
     // The caller's own session in any case: committed, then buried, then answered.
     accounts.bury(ended.into_iter().chain([session]), now);
     tracing::info!(user.id = %signed_in.user, session.id = %session, all = logging_out.all, "signed out");
-    Ok(StatusCode::NO_CONTENT)
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if signed_in.by_cookie {
+        let cleared = BrowserSessions::clear_cookie();
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
+    }
+    Ok(response)
 }

@@ -42,6 +42,7 @@ use crate::config::Problem;
 use crate::config::Problems;
 use crate::config::Registration;
 use crate::config::Secrets;
+use crate::config::Sessions;
 use crate::config::Store;
 use crate::config::StoreKey;
 use crate::config::Tokens;
@@ -136,14 +137,7 @@ pub(super) fn text(
 }
 
 fn config(root: &Table<'_>, file: &Path) -> Config {
-    root.later(&[
-        "mail",
-        "lockout",
-        "providers",
-        "acme",
-        "verify",
-        "sessions",
-    ]);
+    root.later(&["mail", "lockout", "providers", "acme", "verify"]);
     let listeners = listeners::listeners(root);
     let certificates = listeners::certificates(root, &listeners);
     let (identity, headers) = root.table("identity", identity::identity);
@@ -157,6 +151,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         connections: root.table("connections", connections),
         store: root.table("store", store),
         tokens: root.table("tokens", tokens),
+        sessions: root.table("sessions", sessions),
         accounts: root.table("accounts", accounts),
         hashing: root.table("hashing", hashing),
         limits: root.table("limits", limits),
@@ -332,6 +327,21 @@ fn tokens(table: &Table<'_>) -> Tokens {
         value.problem("it must be longer than `access_ttl`");
     }
     tokens
+}
+
+fn sessions(table: &Table<'_>) -> Sessions {
+    let minutes = Duration::from_mins;
+    let year = Duration::from_hours(24 * 366);
+    let sessions = Sessions {
+        idle: table.duration("idle", minutes(1)..=year, Duration::from_hours(12)),
+        max: table.duration("max", minutes(1)..=year, Duration::from_hours(24 * 30)),
+    };
+    if sessions.idle > sessions.max
+        && let Some(value) = table.get("max").or_else(|| table.get("idle"))
+    {
+        value.problem("`max` must not be shorter than `idle`");
+    }
+    sessions
 }
 
 fn accounts(table: &Table<'_>) -> Accounts {

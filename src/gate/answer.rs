@@ -76,6 +76,8 @@ pub struct Trail {
     pub preflight: bool,
     /// Whether its answer says that the host is for https only.
     pub hsts: bool,
+    /// Whether its cookie is of a session that is dead, or of none.
+    pub dead_cookie: bool,
     /// Its route.
     pub route: Option<Arc<Route>>,
     /// Its caller.
@@ -201,6 +203,7 @@ impl Drop for Record {
             own,
             preflight: _,
             hsts: _,
+            dead_cookie: _,
             route,
             identity,
             upstream,

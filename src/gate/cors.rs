@@ -37,6 +37,11 @@ impl CorsPolicy {
         self.any || self.origins.contains(origin)
     }
 
+    /// Whether it admits this origin by name, with the cookies of its user.
+    pub fn admits_with_credentials(&self, origin: &HeaderValue) -> bool {
+        self.credentials && self.origins.contains(origin)
+    }
+
     /// Says on an answer who may read it, in place of what the app says of it. `Vary` stands there
     /// whoever asked: a cache must not show one origin's answer to another.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {

@@ -15,10 +15,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+use crate::authenticate::BrowserSessions;
+use crate::authenticate::Identity;
 use crate::body::BodyError;
 use crate::body::RequestBody;
+use crate::domain::SessionId;
 use crate::gate::inbound::Inbound;
 use crate::gate::reject::Rejection;
+use crate::gate::site::site_of;
 use crate::intake::Origin;
 use crate::telemetry::metrics::Metrics;
 
@@ -58,10 +62,43 @@ impl Door {
     pub async fn pass(
         &self,
         inbound: Box<Inbound>,
+        session: Option<SessionId>,
         body_timeout: Duration,
     ) -> Result<Response<Body>, Rejection> {
-        let request = request(inbound, body_timeout).await?;
+        let request = request(inbound, session, body_timeout).await?;
         self.hand_over(request).await
+    }
+
+    /// Has a browser's session read from the store; `None` where it is dead.
+    ///
+    /// # Errors
+    ///
+    /// Where the store does not answer, or too much is under way.
+    pub async fn recall(
+        &self,
+        sessions: &Arc<BrowserSessions>,
+        session: SessionId,
+    ) -> Result<Option<Identity>, Rejection> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Rejection::Busy)?;
+        let sessions = Arc::clone(sessions);
+        let recalled = self.runtime.spawn(async move {
+            let recalled = sessions.recall(session).await;
+            drop(place);
+            recalled
+        });
+        match recalled.await {
+            Ok(Ok(identity)) => Ok(identity),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the store does not answer");
+                Err(Rejection::StoreUnavailable)
+            }
+            Err(_) => {
+                self.metrics.panicked();
+                Err(Rejection::Panicked)
+            }
+        }
     }
 
     async fn hand_over(&self, request: Request<Body>) -> Result<Response<Body>, Rejection> {
@@ -87,11 +124,15 @@ impl Door {
 
 async fn request(
     mut inbound: Box<Inbound>,
+    session: Option<SessionId>,
     body_timeout: Duration,
 ) -> Result<Request<Body>, BodyError> {
     let origin = Origin {
         address: inbound.source().address.ip(),
         request_id: inbound.request_id().as_str().to_owned(),
+        host: inbound.host().name().to_owned(),
+        site: site_of(&inbound),
+        session,
     };
     let method = inbound.method().clone();
     let uri = inbound.path().target().clone().into();

@@ -80,7 +80,7 @@ fn is_own(path: &RequestPath, first: &str) -> bool {
     candidates.any(|own| {
         let mut sent = path.segments();
         own.split('/')
-            .all(|own| sent.next().as_deref() == Some(own))
+            .all(|own| sent.next().is_some_and(|sent| sent == own || own == "{id}"))
             && sent.next().is_none()
     })
 }
@@ -116,6 +116,9 @@ mod tests {
         check("", "/portcullis-assetsx", None);
         check("", "/assets/x", None);
         check("/auth", "/portcullis-assets/x", None);
+        check("", "/sessions", Some(Endpoint::Other));
+        check("", "/sessions/0190", Some(Endpoint::Other));
+        check("", "/sessions/0190/x", None);
         check("", "/", None);
         check("", "/notes", None);
         check("/auth", "/.well-known/jwks.json", Some(Endpoint::Other));

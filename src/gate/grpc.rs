@@ -97,7 +97,9 @@ fn code(rejection: &Rejection) -> Code {
             Unauthenticated::KeysWanted(_) | Unauthenticated::IssuerUnavailable,
         ) => Code::Unavailable,
         Rejection::Unauthenticated(_) | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
-        Rejection::Forbidden(_) | Rejection::Origin => Code::PermissionDenied,
+        Rejection::Forbidden(_) | Rejection::Origin | Rejection::CrossSite => {
+            Code::PermissionDenied
+        }
         Rejection::Limited(_) | Rejection::Body(BodyError::TooLarge) => Code::ResourceExhausted,
         Rejection::Unrouted(Unrouted::NotFound | Unrouted::MethodNotAllowed(_))
         | Rejection::Malformed(Malformed::Method) => Code::Unimplemented,
@@ -110,6 +112,7 @@ fn code(rejection: &Rejection) -> Code {
             | UpstreamError::Busy
             | UpstreamError::Invalid,
         )
+        | Rejection::StoreUnavailable
         | Rejection::Busy => Code::Unavailable,
         Rejection::Malformed(_)
         | Rejection::Unrouted(_)

@@ -29,6 +29,7 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
+use crate::gate::strip::take_session_cookie;
 use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
@@ -43,6 +44,7 @@ pub struct Inbound<B = ClientBody> {
     headers: HeaderMap,
     unusual: Vec<(HeaderName, HeaderValue)>,
     authorization: Option<HeaderValue>,
+    cookie: Option<Box<[u8]>>,
     is_brought: bool,
     scheme: &'static str,
     source: Source,
@@ -142,6 +144,7 @@ impl<B> Inbound<B> {
             headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
         }
         let is_brought = handshake.as_ref().is_some_and(Handshake::brings_token);
+        let cookie = take_session_cookie(&mut headers);
         let mut unusual = Vec::new();
         let dropped = strip(&mut headers, &mut unusual, trust, source.through_proxy);
         Ok(Box::new(Self {
@@ -153,6 +156,7 @@ impl<B> Inbound<B> {
             headers,
             unusual,
             authorization,
+            cookie,
             is_brought,
             source,
             certificate: connection.certificate.clone(),
@@ -207,6 +211,11 @@ impl<B> Inbound<B> {
         self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
+    /// The value of our own cookie, which is never forwarded.
+    pub fn cookie(&self) -> Option<&[u8]> {
+        self.cookie.as_deref()
+    }
+
     /// Who is held responsible.
     pub fn source(&self) -> &Source {
         &self.source
@@ -241,6 +250,11 @@ impl<B> Inbound<B> {
     pub fn is_extended_connect(&self) -> bool {
         let websocket = self.websocket.as_ref();
         websocket.is_some_and(|websocket| websocket.handshake.is_extended_connect())
+    }
+
+    /// Whether it asks for a WebSocket.
+    pub fn is_handshake(&self) -> bool {
+        self.websocket.is_some()
     }
 
     /// Takes the handshake out, where there is one.

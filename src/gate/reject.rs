@@ -42,6 +42,10 @@ pub enum Rejection {
     Upstream(UpstreamError),
     /// A preflight from an origin that the route does not admit.
     Origin,
+    /// A page of another site had a browser send something in its user's name.
+    CrossSite,
+    /// The session is not known here, and the store does not answer.
+    StoreUnavailable,
     /// Too many requests for our own endpoints at once.
     Busy,
     /// A bug of ours, contained.
@@ -53,14 +57,14 @@ impl Rejection {
     /// credential, what the caller is not told.
     pub fn decision(&self, problem: &Problem) -> Decision {
         let verdict = match self {
-            Self::Malformed(_) | Self::Body(_) | Self::Origin => "refused",
+            Self::Malformed(_) | Self::Body(_) | Self::Origin | Self::CrossSite => "refused",
             Self::Limited(_) => "limited",
             Self::Unrouted(Unrouted::NotFound) => "not_found",
             Self::Unrouted(_) => "refused",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::Upstream(_) => "upstream_failed",
-            Self::Busy | Self::Panicked => "unavailable",
+            Self::StoreUnavailable | Self::Busy | Self::Panicked => "unavailable",
         };
         let reason = match self {
             Self::Unauthenticated(why) => why.label(),
@@ -84,6 +88,8 @@ impl Rejection {
                 "origin_refused",
                 "This route's cors does not admit the origin of the request.",
             ),
+            Self::CrossSite => Problem::cross_site(),
+            Self::StoreUnavailable => Problem::store_unavailable(),
             Self::Busy => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",

@@ -16,9 +16,7 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::config::fold;
-
-/// The name of the gateway's own session cookie, which no app ever sees and no app may set.
-pub const SESSION_COOKIE: &str = "__Host-portcullis";
+use crate::token::cookie::SESSION_COOKIE;
 
 /// What is known about the outside before any request: whom to believe and what nobody may send.
 #[derive(Debug)]
@@ -170,7 +168,6 @@ pub(super) fn strip(
     if trailers_welcome {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    strip_session_cookie(headers);
     dropped
 }
 
@@ -304,15 +301,21 @@ pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName
 
 /// Takes the gateway's own cookie out of `Cookie` (SECURITY 17); the others stay as they are, byte
 /// for byte, whatever their alphabet.
-fn strip_session_cookie(headers: &mut HeaderMap) {
+/// Takes our own cookie out of a request, so that no app sees it (SECURITY 17). Browsers send one;
+/// where there are several, none of them counts.
+pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> {
     fn is_ours(pair: &[u8]) -> bool {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
         name.trim_ascii() == SESSION_COOKIE.as_bytes()
     }
-    let pairs = |line: &'_ HeaderValue| line.as_bytes().split(|byte| *byte == b';').any(is_ours);
-    if !headers.get_all(header::COOKIE).iter().any(pairs) {
-        return;
-    }
+    let lines = headers.get_all(header::COOKIE).iter();
+    let mut ours = lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter(|pair| is_ours(pair));
+    let (first, more) = (ours.next()?, ours.next());
+    let value = first.iter().position(|byte| *byte == b'=');
+    let value = value.and_then(|at| first.get(at + 1..)).unwrap_or_default();
+    let taken = more.is_none().then(|| value.trim_ascii().into());
     let kept: Vec<HeaderValue> = headers
         .get_all(header::COOKIE)
         .iter()
@@ -328,6 +331,7 @@ fn strip_session_cookie(headers: &mut HeaderMap) {
     for line in kept {
         headers.append(header::COOKIE, line);
     }
+    taken
 }
 
 /// Whether [`fold`] would change the name: hardly any needs the copy.
@@ -361,6 +365,7 @@ mod tests {
             );
         }
         let mut unusual = Vec::new();
+        take_session_cookie(&mut headers);
         let dropped = strip(&mut headers, &mut unusual, &trust(), through_proxy);
         (headers, dropped)
     }

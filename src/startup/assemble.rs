@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::account::Accounts;
 use crate::authenticate::Authenticator;
+use crate::authenticate::BrowserSessions;
 use crate::authenticate::Judge;
 use crate::clock::Clock;
 use crate::config;
@@ -44,6 +45,7 @@ use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::token::cookie::SessionCookies;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 use crate::upstream::Upstream;
@@ -78,6 +80,7 @@ pub(super) struct Gates {
     log: AccessLog,
     keys: SharedKeys,
     judge: Judge,
+    sessions: Arc<BrowserSessions>,
     trust: Arc<Trust>,
     limits: Limits,
     quotas: Vec<Quota>,
@@ -100,6 +103,13 @@ impl Assembly {
             self.issuers,
             self.clock.clone(),
         );
+        let sessions = Arc::new(BrowserSessions::new(
+            SessionCookies::new(&self.vault),
+            judge.clone(),
+            self.store.clone(),
+            config.sessions,
+            config.tokens.cache_max,
+        ));
         let mut quotas = Quotas::new(config, &self.metrics);
         let limits = quotas.general(config);
         let routes = routes(config, &limits, &mut quotas);
@@ -112,6 +122,7 @@ impl Assembly {
             vault: self.vault,
             keys: Arc::clone(&self.keys),
             judge: judge.clone(),
+            sessions: Arc::clone(&sessions),
             revocations: self.revocations,
             hasher: self.hasher,
             clock: self.clock.clone(),
@@ -141,6 +152,7 @@ impl Assembly {
             quotas,
             routes: Arc::new(routes),
             judge,
+            sessions,
             clock: self.clock,
             metrics: self.metrics,
             log: self.log,
@@ -154,6 +166,11 @@ impl Gates {
     /// All quotas, to be swept now and then.
     pub(super) fn quotas(&self) -> Vec<Quota> {
         self.quotas.clone()
+    }
+
+    /// Browser sessions, to be taken down as seen now and then.
+    pub(super) fn sessions(&self) -> &Arc<BrowserSessions> {
+        &self.sessions
     }
 
     /// How upstreams stand, to be followed in the background.
@@ -173,6 +190,7 @@ impl Gates {
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
             authenticator: Authenticator::new(self.judge.clone(), config.tokens.cache_max),
+            sessions: Arc::clone(&self.sessions),
             headers: Headers::new(
                 config.gateway.issuer().into(),
                 config.identity.assertion,

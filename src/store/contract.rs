@@ -1,6 +1,7 @@
 //! What every store must do, whatever it stands on.
 
 mod accounts;
+mod browsers;
 mod clients;
 mod sessions;
 

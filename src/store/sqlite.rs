@@ -5,6 +5,7 @@
 //! else wrote, which SQLite would refuse whatever the timeout. A future that is dropped before its
 //! commit is rolled back. Errors from here carry the names of columns, never their values.
 
+mod browsers;
 mod changes;
 mod clients;
 mod files;

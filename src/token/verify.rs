@@ -32,14 +32,17 @@ use crate::domain::EmailAddress;
 use crate::domain::Malformed;
 use crate::domain::Role;
 use crate::domain::Scopes;
+use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::Subject;
+use crate::domain::User;
 use crate::keys::KeySet;
 
 pub use outside::NotOutside;
 pub use outside::verify as verify_outside;
 
-/// What a verified access token says. Only [`Verifier::verify`] and [`verify_outside`] make one.
+/// What a verified access token says. Only [`Verifier::verify`] and [`verify_outside`] make one,
+/// and what was just read of a session in the store.
 #[derive(Clone, Debug)]
 pub struct Claims {
     /// `sub`
@@ -74,6 +77,27 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// What a token of this session would say, for a session that shows itself by a cookie: no key
+    /// of ours signed that, and it lasts as long as the session.
+    pub(crate) fn of_session(user: &User, session: &Session) -> Self {
+        Self {
+            subject: Subject::User(user.id),
+            session: Some(session.id),
+            client: session.client.clone(),
+            scopes: session.scopes.clone(),
+            roles: user.roles.clone(),
+            preferred_username: Some(user.preferred_username()),
+            name: user.name.clone(),
+            email: user.email.clone().filter(|_| user.email_verified),
+            user_version: user.version,
+            authenticated_at: unix_seconds(session.authenticated_at),
+            methods: vec!["pwd".to_owned()],
+            expires_at: unix_seconds(session.expires_at),
+            issuer: None,
+            kid: None,
+        }
+    }
+
     /// Which of its issuer's keys signed it; none where it is no signed token.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()

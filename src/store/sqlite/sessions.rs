@@ -150,7 +150,8 @@ pub(super) async fn end_all(
     Ok(ended)
 }
 
-async fn end(
+/// Ends one session and records it.
+pub(super) async fn end(
     connection: &mut SqliteConnection,
     session: SessionId,
     now: SystemTime,
@@ -195,7 +196,7 @@ impl Presented {
     }
 }
 
-fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
+pub(super) fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
     Ok(Session {
         id: SessionId::new(uuid(row, "id")?),
         user: UserId::new(uuid(row, "user_id")?),

@@ -1,0 +1,94 @@
+//! `GET sessions` and `DELETE sessions/{id}`: where a user is signed in, and an end to one of it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::Extension;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use serde_json::Value;
+
+use crate::account::Accounts;
+use crate::account::SignedIn;
+use crate::account::unavailable;
+use crate::authenticate::BrowserSessions;
+use crate::domain::SessionId;
+use crate::intake::Origin;
+use crate::intake::Refusal;
+use crate::problem::Problem;
+use crate::store::ListedSession;
+
+/// The list, the session seen last first.
+///
+/// # Errors
+///
+/// 401, 503.
+pub async fn list(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(origin): Extension<Origin>,
+    signed_in: SignedIn,
+) -> Result<Response, Refusal> {
+    let now = accounts.clock.now();
+    let idle = accounts.sessions.rules().idle;
+    let sessions = accounts.store.sessions_of(signed_in.user, now, idle).await;
+    let sessions = sessions.map_err(|error| Refusal::new(&origin, unavailable(&error)))?;
+    let shown = |session: &ListedSession| shown(session, signed_in.session);
+    let sessions: Vec<_> = sessions.iter().map(shown).collect();
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let body = serde_json::json!({ "sessions": sessions });
+    Ok((headers, axum::Json(body)).into_response())
+}
+
+/// The end of one. Its cookie and its tokens are refused at the very next request.
+///
+/// # Errors
+///
+/// 401, 403, 404 where it is no living session of the caller's own, 503.
+pub async fn end(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(origin): Extension<Origin>,
+    signed_in: SignedIn,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let no_session = || {
+        let detail = "There is no such living session of yours: GET sessions lists them.";
+        Refusal::new(
+            &origin,
+            Problem::new(StatusCode::NOT_FOUND, "no_session", detail),
+        )
+    };
+    let session = SessionId::parse(&id).map_err(|_| no_session())?;
+    let now = accounts.clock.now();
+    let ending = accounts.store.end_session_of(signed_in.user, session, now);
+    let ended = ending.await;
+    if !ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))? {
+        return Err(no_session());
+    }
+    accounts.bury([session], now);
+    tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if signed_in.by_cookie && signed_in.session == session {
+        let cleared = BrowserSessions::clear_cookie();
+        response.headers_mut().insert(header::SET_COOKIE, cleared);
+    }
+    Ok(response)
+}
+
+fn shown(session: &ListedSession, current: SessionId) -> Value {
+    let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
+    serde_json::json!({
+        "id": session.id.to_string(),
+        "kind": if session.is_browser { "browser" } else { "tokens" },
+        "device": session.user_agent,
+        "address": session.address.to_string(),
+        "auth_time": time(session.authenticated_at),
+        "last_seen_at": time(session.last_seen_at),
+        "expires_at": time(session.expires_at),
+        "current": session.id == current,
+    })
+}

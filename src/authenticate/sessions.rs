@@ -1,0 +1,246 @@
+//! Browser sessions, shared by all cores: from a cookie to an [`Identity`].
+//!
+//! A genuine cookie is read from the store once and then remembered, under the same map of what is
+//! dead as tokens are. What is remembered says only who a session was of when it was read: whether it
+//! is alive is asked for every request. The path asks [`BrowserSessions::find`], which never waits.
+
+use std::array;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use http::HeaderValue;
+
+use crate::authenticate::Identity;
+use crate::authenticate::Judge;
+use crate::authenticate::Reason;
+use crate::authenticate::Unauthenticated;
+use crate::clock::unix_seconds;
+use crate::config;
+use crate::domain::SessionId;
+use crate::recent::Recent;
+use crate::store::BrowserSession;
+use crate::store::Store;
+use crate::store::Unavailable;
+use crate::token::cookie::SESSION_COOKIE;
+use crate::token::cookie::SessionCookies;
+use crate::token::verify::Claims;
+
+/// The sessions of browsers.
+#[derive(Debug)]
+pub struct BrowserSessions {
+    cookies: SessionCookies,
+    judge: Judge,
+    store: Store,
+    rules: config::Sessions,
+    shards: [Shard; SHARDS],
+    /// When sessions were last seen, in seconds since the epoch, until it is taken down.
+    seen: Mutex<HashMap<SessionId, u64>>,
+}
+
+type Shard = Mutex<Recent<SessionId, Entry>>;
+
+/// What is remembered, until when: that a session was dead, or whose it is.
+#[derive(Clone, Debug)]
+struct Entry {
+    known: Option<Arc<Known>>,
+    until: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    last_seen: AtomicU64,
+    /// The last time that was put into `seen`.
+    told: AtomicU64,
+}
+
+/// What is known of a session without asking the store.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It is alive, and was seen just now.
+    Alive(Identity),
+    /// It is dead.
+    Dead,
+    /// The store has to be asked: [`BrowserSessions::recall`].
+    Unknown,
+}
+
+impl BrowserSessions {
+    /// Remembers at most so many sessions.
+    pub fn new(
+        cookies: SessionCookies,
+        judge: Judge,
+        store: Store,
+        rules: config::Sessions,
+        remembered_max: usize,
+    ) -> Self {
+        let of_each = (remembered_max / SHARDS).max(1);
+        Self {
+            cookies,
+            judge,
+            store,
+            rules,
+            shards: array::from_fn(|_| Mutex::new(Recent::new(of_each))),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// `[sessions]`
+    pub fn rules(&self) -> config::Sessions {
+        self.rules
+    }
+
+    /// Which session a cookie names, if it is genuine and of this host.
+    pub fn named_by(&self, cookie: &[u8], host: &str) -> Option<SessionId> {
+        self.cookies.read(cookie, host)
+    }
+
+    /// `Set-Cookie` for a session on this host (RFC 6265bis §4.1).
+    pub fn set_cookie(&self, session: SessionId, host: &str) -> HeaderValue {
+        let value = self.cookies.write(session, host);
+        let max = self.rules.max.as_secs();
+        let text = format!(
+            "{SESSION_COOKIE}={value}; Max-Age={max}; Path=/; Secure; HttpOnly; SameSite=Lax"
+        );
+        let text = HeaderValue::try_from(text);
+        let mut text = text.unwrap_or_else(|_| Self::clear_cookie());
+        text.set_sensitive(true);
+        text
+    }
+
+    /// `Set-Cookie` that takes the cookie away.
+    pub fn clear_cookie() -> HeaderValue {
+        HeaderValue::from_static(
+            "__Host-portcullis=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
+        )
+    }
+
+    /// Asks what is remembered; never waits.
+    pub fn find(&self, session: SessionId) -> Found {
+        let now = unix_seconds(self.judge.clock.now());
+        let entry = self.shard(session).get(&session).cloned();
+        let Some(Entry { known, .. }) = entry.filter(|entry| entry.until > now) else {
+            return Found::Unknown;
+        };
+        let Some(known) = known else {
+            return Found::Dead;
+        };
+        let claims = known.identity.claims();
+        if claims.expires_at <= now {
+            return Found::Dead;
+        }
+        match self.judge.alive(claims) {
+            Ok(()) => {}
+            // The account is another now, and perhaps as good: its session goes on.
+            Err(Unauthenticated::Refused(Reason::AccountChanged)) => return Found::Unknown,
+            Err(_) => return Found::Dead,
+        }
+        let last_seen = known.last_seen.fetch_max(now, Ordering::Relaxed);
+        if last_seen.saturating_add(self.rules.idle.as_secs()) <= now {
+            // Another gateway may have seen it since.
+            known.last_seen.store(last_seen, Ordering::Relaxed);
+            return Found::Unknown;
+        }
+        self.note(session, &known, now);
+        Found::Alive(known.identity.clone())
+    }
+
+    /// Asks the store for a session that is unknown here; `None` where it is dead.
+    ///
+    /// # Errors
+    ///
+    /// Where the store does not answer.
+    pub async fn recall(&self, session: SessionId) -> Result<Option<Identity>, Unavailable> {
+        // What was read may be overtaken before it is asked for; whoever changes that often may wait.
+        for _ in 0..ATTEMPTS {
+            let now = self.judge.clock.now();
+            let idle = self.rules.idle;
+            let read = self.store.browser_session(session, now, idle).await?;
+            self.remember(session, read, now);
+            match self.find(session) {
+                Found::Alive(identity) => return Ok(Some(identity)),
+                Found::Dead => return Ok(None),
+                Found::Unknown => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes down when sessions were last seen, all at once; what the store does not take is tried
+    /// again the next time.
+    pub async fn write_seen(&self) {
+        let seen = std::mem::take(&mut *lock(&self.seen));
+        if seen.is_empty() {
+            return;
+        }
+        let at = |second: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let batch: Vec<_> = seen.iter().map(|(id, second)| (*id, at(*second))).collect();
+        if let Err(error) = self.store.touch_sessions(&batch).await {
+            tracing::warn!(%error, "cannot take down which sessions were seen; trying again");
+            let mut waiting = lock(&self.seen);
+            for (session, second) in seen {
+                let latest = waiting.entry(session).or_insert(second);
+                *latest = second.max(*latest);
+            }
+        }
+    }
+
+    fn remember(&self, session: SessionId, read: Option<BrowserSession>, now: SystemTime) {
+        let known = read.map(|read| {
+            let last_seen = unix_seconds(read.last_seen_at);
+            Arc::new(Known {
+                identity: Identity::new(Claims::of_session(&read.user, &read.session), 0),
+                last_seen: AtomicU64::new(last_seen),
+                told: AtomicU64::new(last_seen),
+            })
+        });
+        let kept = if known.is_some() { KEPT } else { DEAD_KEPT };
+        let until = unix_seconds(now + kept);
+        let entry = Entry { known, until };
+        let now = unix_seconds(now);
+        self.shard(session).insert(session, entry, until, now);
+    }
+
+    /// Not at every request, but often enough that no session idles away that is in use.
+    fn note(&self, session: SessionId, known: &Known, now: u64) {
+        let step = (self.rules.idle.as_secs() / 10).min(60);
+        let told = known.told.load(Ordering::Relaxed);
+        if now < told.saturating_add(step) {
+            return;
+        }
+        let mut seen = lock(&self.seen);
+        if seen.len() < SEEN_MAX {
+            known.told.store(now, Ordering::Relaxed);
+            seen.insert(session, now);
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the index is below SHARDS")]
+    fn shard(&self, session: SessionId) -> MutexGuard<'_, Recent<SessionId, Entry>> {
+        // The last byte of a UUIDv7 is random (RFC 9562 §5.7).
+        let [.., last] = session.uuid().into_bytes();
+        lock(&self.shards[usize::from(last) % SHARDS])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// So that cores do not meet at one lock.
+const SHARDS: usize = 64;
+/// Shorter than the map of what is dead remembers an end.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// An ended session never lives again, but one that idled here may have been seen elsewhere.
+const DEAD_KEPT: Duration = Duration::from_secs(60);
+/// As many as are told to the store at once.
+const SEEN_MAX: usize = 100_000;
+/// How often a session is read whose account is changed meanwhile.
+const ATTEMPTS: usize = 3;

@@ -1,0 +1,165 @@
+//! The sessions of browsers, and what an owner sees of any session.
+
+use std::net::IpAddr;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::domain::Handle;
+use crate::domain::SessionId;
+use crate::domain::UserId;
+use crate::store::BrowserSession;
+use crate::store::ListedSession;
+use crate::store::NewBrowserSession;
+use crate::store::Store;
+use crate::store::Unavailable;
+use crate::store::sqlite::blob;
+use crate::store::sqlite::millis;
+use crate::store::sqlite::parsed;
+use crate::store::sqlite::sessions;
+use crate::store::sqlite::time;
+use crate::store::sqlite::users;
+use crate::store::sqlite::uuid;
+
+impl Store {
+    /// Opens a browser's session and ends the one that it had (SECURITY 34); `false`, and nothing is
+    /// changed, where the account was disabled or deleted or got another password meanwhile.
+    pub async fn open_browser_session(&self, new: NewBrowserSession) -> Result<bool, Unavailable> {
+        let mut transaction = self.write().await?;
+        let now = new.session.authenticated_at;
+        let opened = sqlx::query(
+            "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
+             address, user_agent, last_seen_at) \
+             SELECT 'browser', $1, id, $3, $4, $5, $6, $7, $8, $5 FROM users \
+             WHERE id = $2 AND NOT disabled AND password_version = $9",
+        )
+        .bind(blob(new.session.id.uuid()))
+        .bind(blob(new.session.user.uuid()))
+        .bind(new.session.client.as_str())
+        .bind(new.session.scopes.to_string())
+        .bind(millis(now))
+        .bind(millis(new.session.expires_at))
+        .bind(new.session.address.to_string())
+        .bind(&new.user_agent)
+        .bind(new.password_version.cast_signed())
+        .execute(&mut *transaction)
+        .await?;
+        if opened.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if let Some(replaced) = new.replaced {
+            sessions::end(&mut transaction, replaced, now).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// A browser's session, and whose it is; none where it has ended, expired or idled for too long.
+    pub async fn browser_session(
+        &self,
+        session: SessionId,
+        now: SystemTime,
+        idle: Duration,
+    ) -> Result<Option<BrowserSession>, Unavailable> {
+        let mut reader = self.read().await?;
+        let row = sqlx::query(
+            "SELECT * FROM sessions WHERE id = $1 AND kind = 'browser' AND ended_at IS NULL \
+             AND expires_at > $2 AND last_seen_at > $3",
+        )
+        .bind(blob(session.uuid()))
+        .bind(millis(now))
+        .bind(millis(idle_since(now, idle)))
+        .fetch_optional(&mut *reader)
+        .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let session = sessions::session_from(&row)?;
+        let user = users::find(&mut reader, &Handle::Id(session.user)).await?;
+        let user = user.as_ref().map(users::user_from).transpose()?;
+        let last_seen_at = time(&row, "last_seen_at")?;
+        Ok(user
+            .filter(|user| !user.disabled)
+            .map(|user| BrowserSession {
+                session,
+                user,
+                last_seen_at,
+            }))
+    }
+
+    /// Takes down when sessions were last seen; never an earlier time than is there.
+    pub async fn touch_sessions(
+        &self,
+        seen: &[(SessionId, SystemTime)],
+    ) -> Result<(), Unavailable> {
+        let mut transaction = self.write().await?;
+        for (session, at) in seen {
+            sqlx::query(
+                "UPDATE sessions SET last_seen_at = $2 \
+                 WHERE id = $1 AND ended_at IS NULL AND last_seen_at < $2",
+            )
+            .bind(blob(session.uuid()))
+            .bind(millis(*at))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The living sessions of a user, the one seen last first.
+    pub async fn sessions_of(
+        &self,
+        user: UserId,
+        now: SystemTime,
+        idle: Duration,
+    ) -> Result<Vec<ListedSession>, Unavailable> {
+        let mut reader = self.read().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 \
+             AND (kind <> 'browser' OR last_seen_at > $3) ORDER BY last_seen_at DESC, id",
+        )
+        .bind(blob(user.uuid()))
+        .bind(millis(now))
+        .bind(millis(idle_since(now, idle)))
+        .fetch_all(&mut *reader)
+        .await?;
+        Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
+    }
+
+    /// Ends a session of this user; `false` where there is no such living session of theirs.
+    pub async fn end_session_of(
+        &self,
+        user: UserId,
+        session: SessionId,
+        now: SystemTime,
+    ) -> Result<bool, Unavailable> {
+        let mut transaction = self.write().await?;
+        let owned = sqlx::query("SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2")
+            .bind(blob(session.uuid()))
+            .bind(blob(user.uuid()))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let ended = owned.is_some() && sessions::end(&mut transaction, session, now).await?;
+        transaction.commit().await?;
+        Ok(ended)
+    }
+}
+
+fn idle_since(now: SystemTime, idle: Duration) -> SystemTime {
+    now.checked_sub(idle).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn listed(row: &SqliteRow) -> Result<ListedSession, sqlx::Error> {
+    Ok(ListedSession {
+        id: SessionId::new(uuid(row, "id")?),
+        is_browser: row.try_get::<&str, _>("kind")? == "browser",
+        user_agent: row.try_get("user_agent")?,
+        address: parsed(row, "address", str::parse::<IpAddr>)?,
+        authenticated_at: time(row, "authenticated_at")?,
+        last_seen_at: time(row, "last_seen_at")?,
+        expires_at: time(row, "expires_at")?,
+    })
+}

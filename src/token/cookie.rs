@@ -1,0 +1,128 @@
+//! The cookie of a browser's session: base64url of the session's id and a MAC over it and the host.
+//!
+//! The MAC lets a forged cookie die in memory, and makes a genuine one worthless on every other host.
+//! A cookie must never be logged, and holds nothing but which session it is (SECURITY 23).
+
+use std::fmt;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+use crate::domain::SessionId;
+use crate::vault::Vault;
+
+/// Its name, which no app ever sees and no app may set. The prefix makes browsers refuse one that is
+/// not `Secure`, or of a domain (RFC 6265bis §4.1.3.2).
+pub const SESSION_COOKIE: &str = "__Host-portcullis";
+
+/// Writes and reads session cookies.
+pub struct SessionCookies {
+    key: hmac::Key,
+}
+
+impl SessionCookies {
+    /// With a key of their own from the vault.
+    pub fn new(vault: &Vault) -> Self {
+        Self {
+            key: vault.mac_key("session cookie"),
+        }
+    }
+
+    /// The value for this session on this host: lower case, without a port.
+    pub fn write(&self, session: SessionId, host: &str) -> String {
+        let id = *session.uuid().as_bytes();
+        URL_SAFE_NO_PAD.encode([id, self.mac(id, host)].concat())
+    }
+
+    /// Reads a presented value; `None` where it is not one of ours for this host.
+    pub fn read(&self, value: &[u8], host: &str) -> Option<SessionId> {
+        let mut bytes = [0; COOKIE_BYTES];
+        let length = URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
+        let (id, mac) = bytes.split_first_chunk::<ID_BYTES>()?;
+        let is_genuine = verify_slices_are_equal(mac, &self.mac(*id, host)).is_ok();
+        (length == COOKIE_BYTES && is_genuine).then(|| SessionId::new(Uuid::from_bytes(*id)))
+    }
+
+    fn mac(&self, id: [u8; ID_BYTES], host: &str) -> [u8; MAC_BYTES] {
+        let tag = hmac::sign(&self.key, &[&id, [0].as_slice(), host.as_bytes()].concat());
+        let mut mac = [0; MAC_BYTES];
+        for (kept, byte) in mac.iter_mut().zip(tag.as_ref()) {
+            *kept = *byte;
+        }
+        mac
+    }
+}
+
+impl fmt::Debug for SessionCookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionCookies(..)")
+    }
+}
+
+const ID_BYTES: usize = 16;
+/// Of 32: nobody can try 2¹²⁸ cookies.
+const MAC_BYTES: usize = 16;
+const COOKIE_BYTES: usize = ID_BYTES + MAC_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn session() -> SessionId {
+        SessionId::new(Uuid::from_u128(7))
+    }
+
+    // SECURITY 23
+    #[test]
+    fn a_cookie_is_good_for_its_session_on_its_host_alone() {
+        let vault = Vault::for_test();
+        let cookies = SessionCookies::new(&vault);
+        let value = cookies.write(session(), "notes.example.com");
+        assert_eq!(value.len(), 43);
+        let read = |value: &str, host| cookies.read(value.as_bytes(), host);
+        assert_eq!(read(&value, "notes.example.com"), Some(session()));
+        for host in ["example.com", "notes.example.co", "", "[::1]"] {
+            assert_eq!(read(&value, host), None, "{host}");
+        }
+        let others = SessionCookies::new(&Vault::for_test());
+        assert_eq!(others.read(value.as_bytes(), "notes.example.com"), None);
+    }
+
+    #[test]
+    fn a_damaged_cookie_is_not_ours() {
+        let cookies = SessionCookies::new(&Vault::for_test());
+        let value = cookies.write(session(), "localhost");
+        for cut in 0..value.len() {
+            assert_eq!(cookies.read(&value.as_bytes()[..cut], "localhost"), None);
+        }
+        for index in 0..value.len() {
+            for replacement in ["A", "B", "-", "=", " "] {
+                let mut other = value.clone();
+                other.replace_range(index..=index, replacement);
+                let expected = (other == value).then(session);
+                let read = cookies.read(other.as_bytes(), "localhost");
+                assert_eq!(read, expected, "{other}");
+            }
+        }
+        for wrong in [
+            format!("{value}="),
+            format!("{value}A"),
+            format!(" {value}"),
+        ] {
+            assert_eq!(cookies.read(wrong.as_bytes(), "localhost"), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_stranger_makes_none(value in any::<Vec<u8>>()) {
+            let cookies = SessionCookies::new(&Vault::for_test());
+            prop_assert!(cookies.read(&value, "localhost").is_none());
+        }
+    }
+}
