@@ -1,6 +1,7 @@
 //! Issuers that are down, come back, take their keys back, or describe themselves in another way.
 
 use super::*;
+use crate::harness::upstream::RawUpstream;
 
 const OK: &str = "portcullis_issuer_key_refreshes_total{issuer=\"corp\",result=\"ok\"}";
 const FAILED: &str = "portcullis_issuer_key_refreshes_total{issuer=\"corp\",result=\"failed\"}";
@@ -54,6 +55,76 @@ async fn an_issuer_that_takes_all_its_keys_back_is_not_believed_by_them() {
     issuer.publish(vec![jwk(&issuer.signer)]);
     gateway.clock().advance(Duration::from_secs(60));
     ask(&gateway, "/notes", &token).await.expect(200);
+}
+
+// SECURITY 20
+#[tokio::test]
+async fn whoever_makes_keys_up_holds_a_new_one_off_for_ten_seconds_at_most() {
+    let (mut issuer, gateway, app) = started().await;
+    let token = issuer.token(&gateway).signed_by(&issuer.signer);
+    ask(&gateway, "/notes", &token).await.expect(200);
+    app.only();
+    gateway.clock().advance(Duration::from_secs(60));
+    let unknown = issuer.token(&gateway).with_header(&json!({"kid": "?"}));
+    ask(&gateway, "/notes", &unknown.signed_by(&issuer.signer))
+        .await
+        .expect_invalid_token("a key that nobody has");
+
+    let next = Signer::stranger().named("next");
+    issuer.publish(vec![jwk(&issuer.signer), jwk(&next)]);
+    issuer.signer = next;
+    let token = issuer.token(&gateway).signed_by(&issuer.signer);
+    ask(&gateway, "/notes", &token)
+        .await
+        .expect_invalid_token("a key that was not there a moment ago");
+    gateway.clock().advance(Duration::from_secs(10));
+    ask(&gateway, "/notes", &token).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_under_way_ends_with_the_key_of_its_callers_issuer() {
+    let (issuer, app) = (Issuer::start().await, RawUpstream::start().await);
+    let gateway = Gateway::start(&format!(
+        r#"
+        [issuers.corp]
+        issuer = "{}"
+        audiences = ["{AUDIENCE}"]
+        [routes.notes]
+        path = "/notes"
+        issuers = ["corp"]
+        upstream = "{}"
+        "#,
+        issuer.server.url(),
+        app.url(),
+    ));
+    let token = issuer.token(&gateway).signed_by(&issuer.signer);
+    let mut client = gateway.raw().await;
+    client
+        .send(format!(
+            "GET /notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ))
+        .await;
+    let mut link = app.accept().await;
+    link.head().await;
+    link.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        .await;
+    assert_eq!(client.head().await.status(), 200);
+    client.until(b"half").await;
+
+    // A key that comes ends nothing; one that goes does.
+    let next = Signer::stranger().named("next");
+    for keys in [vec![jwk(&issuer.signer), jwk(&next)], vec![jwk(&next)]] {
+        link.send("more").await;
+        client.until(b"more").await;
+        issuer.publish(keys);
+        gateway.clock().advance(Duration::from_secs(60));
+        let unknown = issuer.token(&gateway).with_header(&json!({"kid": "?"}));
+        ask(&gateway, "/notes", &unknown.signed_by(&issuer.signer))
+            .await
+            .expect_invalid_token("a key that nobody has");
+    }
+    client.assert_closed().await;
+    link.assert_closed().await;
 }
 
 /// RFC 8414 §3.1 puts its document between the host and the issuer's path.
