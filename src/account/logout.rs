@@ -57,7 +57,7 @@ pub async fn sign_out(accounts: &Accounts, signed_in: &SignedIn, all: bool) -> R
     let now = accounts.clock.now();
     let session = signed_in.session;
     let ended = if all {
-        accounts.store.end_sessions(signed_in.user, now).await
+        accounts.store.end_sessions(signed_in.user, None, now).await
     } else {
         let ended = accounts.store.end_session(session, now).await;
         ended.map(|_| Vec::new())

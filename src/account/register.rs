@@ -99,13 +99,7 @@ pub async fn register(
 ///
 /// As the endpoint's.
 pub async fn create(accounts: &Accounts, registering: Registering) -> Result<User, Problem> {
-    if accounts.rules.registration == Registration::Off {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "registration_off",
-            "Accounts are made by the administrator here.",
-        ));
-    }
+    refuse_closed(accounts)?;
     let checked = check(accounts, registering)?;
     let password = accounts.hasher.hash(checked.password).await;
     let new = NewUser {
@@ -119,6 +113,22 @@ pub async fn create(accounts: &Accounts, registering: Registering) -> Result<Use
     let user = created.map_err(problem)?;
     tracing::info!(user.id = %user.id, "an account was registered");
     Ok(user)
+}
+
+/// Nobody but the administrator makes accounts, where registration is off.
+///
+/// # Errors
+///
+/// 403.
+pub fn refuse_closed(accounts: &Accounts) -> Result<(), Problem> {
+    match accounts.rules.registration {
+        Registration::Open => Ok(()),
+        Registration::Off => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "registration_off",
+            "Accounts are made by the administrator here.",
+        )),
+    }
 }
 
 struct Checked {

@@ -90,6 +90,21 @@ pub async fn end_one(
     Ok(session)
 }
 
+/// Ends all of the caller's own but the one that they ask in.
+///
+/// # Errors
+///
+/// 503: nothing has ended.
+pub async fn end_others(accounts: &Accounts, signed_in: &SignedIn) -> Result<(), Problem> {
+    let (user, keep) = (signed_in.user, Some(signed_in.session));
+    let now = accounts.clock.now();
+    let ended = accounts.store.end_sessions(user, keep, now).await;
+    let ended = ended.map_err(|error| unavailable(&error))?;
+    tracing::info!(user.id = %user, sessions.ended = ended.len(), "ended all other sessions");
+    accounts.bury(ended, now);
+    Ok(())
+}
+
 fn shown(session: &ListedSession, current: SessionId) -> Value {
     let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
     serde_json::json!({

@@ -95,6 +95,12 @@ impl SignedIn {
         Ok(known.and_then(|identity| Self::first_party(identity, true)))
     }
 
+    /// What the person is called on a page of ours: the username, the verified address, or the id.
+    pub fn shown(&self) -> String {
+        let name = self.identity.claims().preferred_username.clone();
+        name.unwrap_or_else(|| self.user.to_string())
+    }
+
     fn first_party(identity: Identity, by_cookie: bool) -> Option<Self> {
         let claims = identity.claims();
         match (&claims.subject, claims.session) {

@@ -32,12 +32,21 @@ pub fn is_own(name: &[u8]) -> bool {
 
 /// The cookies of ours that came with a request, taken out of it.
 #[derive(Clone, Default)]
-pub struct OwnCookies(Vec<(Box<[u8]>, Box<[u8]>)>);
+pub struct OwnCookies(Vec<Sent>);
+
+#[derive(Clone)]
+struct Sent {
+    name: Box<[u8]>,
+    value: Box<[u8]>,
+}
 
 impl OwnCookies {
     /// One more, by name and value.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push((name.into(), value.into()));
+        self.0.push(Sent {
+            name: name.into(),
+            value: value.into(),
+        });
     }
 
     /// Whether there is none.
@@ -50,8 +59,8 @@ impl OwnCookies {
         let mut values = self
             .0
             .iter()
-            .filter(|(sent, _)| **sent == *name.as_bytes())
-            .map(|(_, value)| &**value);
+            .filter(|sent| *sent.name == *name.as_bytes())
+            .map(|sent| &*sent.value);
         let (first, more) = (values.next(), values.next());
         first.filter(|_| more.is_none())
     }
