@@ -8,6 +8,7 @@ mod brand;
 mod check;
 mod issuer;
 mod patterns;
+mod provider;
 mod reader;
 mod route;
 mod secrets;
@@ -40,6 +41,7 @@ pub use check::WELL_KNOWN;
 pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
 pub use issuer::IssuerAlgorithm;
+pub use provider::Provider;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -106,6 +108,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[issuers.NAME]`
     pub issuers: Vec<Issuer>,
+    /// `[providers.NAME]`
+    pub providers: Vec<Provider>,
     /// `[brand]`
     pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.

@@ -9,6 +9,7 @@ mod headers;
 mod identity;
 mod issuers;
 mod listeners;
+mod providers;
 mod routes;
 mod same_app;
 mod upstreams;
@@ -137,7 +138,7 @@ pub(super) fn text(
 }
 
 fn config(root: &Table<'_>, file: &Path) -> Config {
-    root.later(&["mail", "lockout", "providers", "acme", "verify"]);
+    root.later(&["mail", "lockout", "acme", "verify"]);
     let listeners = listeners::listeners(root);
     let certificates = listeners::certificates(root, &listeners);
     let (identity, headers) = root.table("identity", identity::identity);
@@ -161,6 +162,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         scopes: scopes(root),
         clients: clients::clients(root),
         issuers: issuers::issuers(root),
+        providers: providers::providers(root),
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),

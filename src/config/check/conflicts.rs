@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::ListenerKind;
 use crate::config::PathPrefix;
+use crate::config::Provider;
 use crate::config::Registration;
 use crate::config::Route;
 use crate::config::check::identity;
@@ -27,7 +28,7 @@ use crate::domain::Handle;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 13] = [
+pub const OWN_ENDPOINTS: [&str; 17] = [
     "register",
     "login",
     "refresh",
@@ -38,6 +39,10 @@ pub const OWN_ENDPOINTS: [&str; 13] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "provider/{id}",
+    "provider/{id}/callback",
+    "provider/{id}/link",
+    "provider/{id}/disconnect",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
@@ -300,7 +305,8 @@ fn odd_listeners(config: &Config, report: &Report<'_>) {
 }
 
 fn odd_routes(config: &Config, report: &Report<'_>) {
-    let open = config.accounts.registration == Registration::Open;
+    let makes_accounts = config.providers.iter().any(Provider::is_open);
+    let open = config.accounts.registration == Registration::Open || makes_accounts;
     let mut listeners = config.listeners.iter();
     let asks_for_certificates = listeners.any(|listener| listener.client_certificate.is_some());
     for route in &config.routes {

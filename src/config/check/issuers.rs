@@ -40,7 +40,6 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
                 "a token that was made for somebody else must not pass here; list what is expected",
             );
         }
-        let ca = table.get("ca").filter(|ca| ca.written() != Some("system"));
         Some(Issuer {
             name: Arc::from(value.name()),
             audiences: table.distinct("audiences", audience),
@@ -49,12 +48,7 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
             jwks_url: table
                 .get("jwks_url")
                 .and_then(|value| value.parse(keys_url)),
-            trust: ca
-                .and_then(|ca| {
-                    let (path, position) = (ca.path()?, ca.position());
-                    Some(UpstreamTrust::File { path, position })
-                })
-                .unwrap_or(UpstreamTrust::System),
+            trust: trust(table),
             claims: table.table("claims", claims),
             refresh: table.duration("refresh", minutes(1)..=hours(24), minutes(10)),
             max_stale: table.duration("max_stale", minutes(5)..=hours(24 * 7), hours(24)),
@@ -64,8 +58,18 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
     })?
 }
 
+/// `ca`: whose certificates are believed.
+pub(super) fn trust(table: &Table<'_>) -> UpstreamTrust {
+    let ca = table.get("ca").filter(|ca| ca.written() != Some("system"));
+    ca.and_then(|ca| {
+        let (path, position) = (ca.path()?, ca.position());
+        Some(UpstreamTrust::File { path, position })
+    })
+    .unwrap_or(UpstreamTrust::System)
+}
+
 /// Kept as it is written: `iss` is compared to the letter (RFC 8414 §3.3).
-fn secure_url(text: &str) -> Result<String, Malformed> {
+pub(super) fn secure_url(text: &str) -> Result<String, Malformed> {
     const WRONG: Malformed = Malformed(
         "it must be an https:// URL without query and fragment; only on loopback may it be http://",
     );
@@ -105,7 +109,7 @@ fn audience(text: &str) -> Result<String, Malformed> {
     Ok(text.to_owned())
 }
 
-fn algorithms(table: &Table<'_>) -> Vec<IssuerAlgorithm> {
+pub(super) fn algorithms(table: &Table<'_>) -> Vec<IssuerAlgorithm> {
     const WRONG: Malformed = Malformed(
         "it must be one of \"ES256\", \"ES384\", \"EdDSA\", \"RS256\", \"RS384\", \"RS512\", \
          \"PS256\", \"PS384\", \"PS512\": with any other, whoever can check a token could make one",
@@ -172,7 +176,7 @@ fn claims(table: &Table<'_>) -> ClaimPaths {
     }
 }
 
-fn claim_path(text: &str) -> Result<Vec<String>, Malformed> {
+pub(super) fn claim_path(text: &str) -> Result<Vec<String>, Malformed> {
     if text.is_empty() {
         return Ok(Vec::new());
     }

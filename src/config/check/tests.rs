@@ -3,6 +3,7 @@
 mod clients;
 mod issuers;
 mod keys;
+mod providers;
 mod ranges;
 mod route_keys;
 mod routes;
@@ -38,7 +39,7 @@ address = "127.0.0.1:8443"
 fn variable(name: &str) -> Option<String> {
     match name {
         "WEAK" => Some("hunter2".to_owned()),
-        "STRONG" | "NOTES_SYNC_SECRET" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
+        "STRONG" | "NOTES_SYNC_SECRET" | "KEYCLOAK_SECRET" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
         "PREFIX" => Some("/gate".to_owned()),
         _ => None,
     }
@@ -269,7 +270,7 @@ fn a_house_has_its_own_name_logo_and_colour() {
 
 #[test]
 fn what_this_version_does_not_have_is_said() {
-    for table in ["mail", "lockout", "acme", "verify", "providers"] {
+    for table in ["mail", "lockout", "acme", "verify"] {
         bad(
             &format!("[{table}]\nx = 1"),
             &[("6:1", "this version does not have it")],
