@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod fingerprint;
+pub mod identity;
 pub mod scope;
 pub mod secret;
 pub mod session;
@@ -15,6 +16,7 @@ pub mod user;
 pub use client::Client;
 pub use client::ClientId;
 pub use fingerprint::Fingerprint;
+pub use identity::ProviderIdentity;
 pub use scope::Scope;
 pub use scope::Scopes;
 pub use secret::Password;

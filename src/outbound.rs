@@ -1,4 +1,5 @@
-//! Our own requests to others: keys and documents of outside issuers.
+//! Our own requests to others: keys and documents of outside issuers, and what providers say of whoever
+//! signs in with them.
 //!
 //! One request, one connection, one deadline for all of it. It speaks https, and http to loopback alone;
 //! it follows no redirect, asks no proxy, and reads no more than an answer may have. It must never be
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt as _;
-use http_body_util::Empty;
+use http_body_util::Full;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -115,12 +117,55 @@ impl Outbound {
     ///
     /// Where there is none.
     pub async fn get(&self, url: &Url) -> Result<Document, OutboundError> {
-        timeout(DEADLINE, self.exchange(url))
+        self.ask(url, &Asked::Document).await?.document()
+    }
+
+    /// GETs what an access token shows (RFC 6750 §2.1).
+    ///
+    /// # Errors
+    ///
+    /// Where there is nothing.
+    pub async fn get_with_token(&self, url: &Url, token: &str) -> Result<Document, OutboundError> {
+        let asked = Asked::Shown(secret(format!("Bearer {token}"))?);
+        self.ask(url, &asked).await?.document()
+    }
+
+    /// POSTs a form, and reads the JSON of the answer whatever its status: errors say there what they are
+    /// (RFC 6749 §5.2).
+    ///
+    /// # Errors
+    ///
+    /// Where there is no answer that is JSON.
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        authorization: Option<String>,
+    ) -> Result<(StatusCode, Value), OutboundError> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let authorization = authorization.map(secret).transpose()?;
+        let asked = Asked::Form {
+            form: form.into(),
+            authorization,
+        };
+        let answered = self.ask(url, &asked).await?;
+        let status = answered.status;
+        // What redirects, or fails without a word, is no answer.
+        if status.is_redirection() || !answered.is_json {
+            return Err(OutboundError::Status(status));
+        }
+        Ok((status, answered.json()?))
+    }
+
+    async fn ask(&self, url: &Url, asked: &Asked) -> Result<Answered, OutboundError> {
+        timeout(DEADLINE, self.exchange(url, asked))
             .await
             .map_err(|_| OutboundError::Late)?
     }
 
-    async fn exchange(&self, url: &Url) -> Result<Document, OutboundError> {
+    async fn exchange(&self, url: &Url, asked: &Asked) -> Result<Answered, OutboundError> {
         // RFC 9110 §4.2.4: it would be sent along, and the log would keep it.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(OutboundError::Insecure);
@@ -138,7 +183,7 @@ impl Outbound {
         };
         let port = url.port_or_known_default().ok_or(OutboundError::Insecure)?;
         let stream = connect(&name, port, is_secure).await?;
-        let request = request(url)?;
+        let request = request(url, asked)?;
         if !is_secure {
             return read(send(stream, request).await?).await;
         }
@@ -169,18 +214,52 @@ async fn connect(host: &str, port: u16, is_secure: bool) -> Result<TcpStream, Ou
     Err(failed.into())
 }
 
-fn request(url: &Url) -> Result<Request<Empty<Bytes>>, OutboundError> {
+/// What is asked of an address.
+enum Asked {
+    Document,
+    Shown(HeaderValue),
+    Form {
+        form: Bytes,
+        authorization: Option<HeaderValue>,
+    },
+}
+
+fn request(url: &Url, asked: &Asked) -> Result<Request<Full<Bytes>>, OutboundError> {
     let target = url.query().map_or_else(
         || url.path().to_owned(),
         |query| format!("{}?{query}", url.path()),
     );
-    Request::get(target)
+    let (builder, authorization, body) = match asked {
+        Asked::Document => (Request::get(target), None, Bytes::new()),
+        Asked::Shown(token) => (Request::get(target), Some(token), Bytes::new()),
+        Asked::Form {
+            form,
+            authorization,
+        } => {
+            let kind = "application/x-www-form-urlencoded";
+            let builder = Request::post(target).header(header::CONTENT_TYPE, kind);
+            (builder, authorization.as_ref(), form.clone())
+        }
+    };
+    let mut request = builder
         .header(header::HOST, url.authority())
         .header(header::ACCEPT, "application/json")
         .header(header::CONNECTION, "close")
         .header(header::USER_AGENT, "portcullis")
-        .body(Empty::new())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error).into())
+        .body(Full::new(body))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    if let Some(authorization) = authorization {
+        let headers = request.headers_mut();
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
+    Ok(request)
+}
+
+fn secret(text: String) -> Result<HeaderValue, OutboundError> {
+    let value = HeaderValue::try_from(text);
+    let mut value = value.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// An answer, and the task that reads it: both end together.
@@ -191,7 +270,7 @@ struct Answer {
 
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<Answer, OutboundError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let task = tokio::spawn(async move {
@@ -206,25 +285,56 @@ async fn send(
     })
 }
 
-async fn read(answer: Answer) -> Result<Document, OutboundError> {
+/// All of an answer.
+struct Answered {
+    status: StatusCode,
+    is_json: bool,
+    max_age: Option<Duration>,
+    body: Bytes,
+}
+
+async fn read(answer: Answer) -> Result<Answered, OutboundError> {
     let (parts, body) = answer.response.into_parts();
-    if parts.status != StatusCode::OK {
-        return Err(OutboundError::Status(parts.status));
-    }
     let text = |name| {
         parts
             .headers
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    if !text(header::CONTENT_TYPE).is_some_and(is_json) {
-        return Err(OutboundError::NotJson);
-    }
+    let is_json = text(header::CONTENT_TYPE).is_some_and(is_json);
     let max_age = text(header::CACHE_CONTROL).and_then(max_age);
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    let body = body.map_err(|_| OutboundError::Body)?.to_bytes();
-    let json = serde_json::from_slice(&body).map_err(|_| OutboundError::NotJson)?;
-    Ok(Document { json, max_age })
+    // A page is not read.
+    let body = if is_json {
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        body.map_err(|_| OutboundError::Body)?.to_bytes()
+    } else {
+        Bytes::new()
+    };
+    Ok(Answered {
+        status: parts.status,
+        is_json,
+        max_age,
+        body,
+    })
+}
+
+impl Answered {
+    fn document(self) -> Result<Document, OutboundError> {
+        if self.status != StatusCode::OK {
+            return Err(OutboundError::Status(self.status));
+        }
+        Ok(Document {
+            json: self.json()?,
+            max_age: self.max_age,
+        })
+    }
+
+    fn json(&self) -> Result<Value, OutboundError> {
+        if !self.is_json {
+            return Err(OutboundError::NotJson);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| OutboundError::NotJson)
+    }
 }
 
 /// `application/json`, or a format that is made of it, such as `application/jwk-set+json`.

@@ -87,11 +87,24 @@ impl PasswordHash {
         Self(phc)
     }
 
+    /// Of an account whose owner has no password: nothing that is typed matches it.
+    pub fn nothing() -> Self {
+        Self(NOTHING.to_owned())
+    }
+
+    /// Whether there is no password.
+    pub fn is_nothing(&self) -> bool {
+        self.0 == NOTHING
+    }
+
     /// The PHC string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// As in `/etc/shadow`: no PHC string begins so.
+const NOTHING: &str = "!";
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

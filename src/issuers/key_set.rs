@@ -55,7 +55,7 @@ impl IssuerKey {
 impl IssuerKeys {
     /// Reads the fit ones among the keys of a document. Of two with one kid the first counts. Nothing
     /// where it is no set of keys; a set may be empty.
-    pub(super) fn read(json: &Value, allowed: &[IssuerAlgorithm], now: SystemTime) -> Option<Self> {
+    pub fn read(json: &Value, allowed: &[IssuerAlgorithm], now: SystemTime) -> Option<Self> {
         let keys = json.get("keys")?.as_array()?;
         let mut by_kid = HashMap::new();
         for key in keys.iter().take(KEYS_MAX) {
@@ -94,7 +94,7 @@ impl IssuerKeys {
     }
 
     /// How many are fit.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.by_kid.len()
     }
 

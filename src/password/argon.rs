@@ -63,6 +63,7 @@ impl Argon {
     /// Compares with a stored hash. Without one, or with one that cannot be used, the password is
     /// compared all the same and differs whatever comes out.
     pub(super) fn verify(&self, password: &Password, hash: Option<&PasswordHash>) -> Verdict {
+        let hash = hash.filter(|hash| !hash.is_nothing());
         let Some(stored) = hash.and_then(|hash| self.usable(hash)) else {
             let _ = self.matches(password, &self.nobody);
             return Verdict::Differs;

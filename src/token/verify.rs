@@ -4,6 +4,7 @@
 //! has its one algorithm, and every key or address that a header brings along is ignored (RFC 8725
 //! §3.1, §3.10).
 
+mod id_token;
 mod outside;
 
 use std::collections::HashSet;
@@ -38,6 +39,8 @@ use crate::domain::Subject;
 use crate::domain::User;
 use crate::keys::KeySet;
 
+pub use id_token::Expected;
+pub use id_token::verify as verify_id_token;
 pub use outside::NotOutside;
 pub use outside::verify as verify_outside;
 

@@ -184,7 +184,7 @@ fn read(
     })
 }
 
-fn seconds(value: &Value) -> Option<u64> {
+pub(super) fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let seconds = value.as_f64()?;
         let is_time = seconds.is_finite() && (0.0..1e12).contains(&seconds);
