@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod contract;
+mod identity;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,12 @@ use crate::domain::TokenHash;
 use crate::domain::User;
 use crate::domain::UserId;
 use crate::domain::Username;
+
+pub use identity::LinkProof;
+pub use identity::Linked;
+pub use identity::LinkedIdentity;
+pub use identity::NewIdentity;
+pub use identity::Unlinked;
 
 /// How long rows of the table of changes are kept: longer than any access token can live
 /// (24 h and leeway), so that a gateway that starts learns of every session it must refuse.

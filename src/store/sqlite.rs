@@ -9,6 +9,7 @@ mod browsers;
 mod changes;
 mod clients;
 mod files;
+mod identities;
 mod keys;
 mod sessions;
 mod users;
@@ -281,6 +282,11 @@ const MIGRATIONS: &[Step] = &[
         3,
         "clients",
         include_str!("migrations/sqlite/0003_clients.sql"),
+    ),
+    (
+        7,
+        "identities",
+        include_str!("migrations/sqlite/0007_identities.sql"),
     ),
 ];
 

@@ -27,6 +27,7 @@ use crate::store::UserChange;
 use crate::store::UserError;
 use crate::store::sqlite::blob;
 use crate::store::sqlite::changes::record;
+use crate::store::sqlite::identities;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
 use crate::store::sqlite::parsed_if_any;
@@ -42,11 +43,7 @@ impl Store {
         let Some(row) = find(&mut reader, handle).await? else {
             return Ok(None);
         };
-        Ok(Some(Credentials {
-            user: user_from(&row)?,
-            password: PasswordHash::new(row.try_get("password")?),
-            password_version: row.try_get::<i64, _>("password_version")?.cast_unsigned(),
-        }))
+        Ok(Some(credentials_from(&row)?))
     }
 
     /// One account.
@@ -72,38 +69,8 @@ impl Store {
     /// Where the username is or was somebody else's, the address is somebody else's, or there is
     /// neither.
     pub async fn create_user(&self, new: NewUser, now: SystemTime) -> Result<User, UserError> {
-        let user = User {
-            id: UserId::new(fresh_id(now)),
-            username: new.username,
-            email: new.email,
-            email_verified: false,
-            name: new.name,
-            roles: new.roles,
-            disabled: false,
-            version: 1,
-            created_at: now,
-        };
         let mut transaction = self.write().await?;
-        claim_names(&mut transaction, &user).await?;
-        sqlx::query(
-            "INSERT INTO users (id, username, username_folded, email, email_folded, email_verified, \
-             name, roles, disabled, version, password, password_version, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12)",
-        )
-        .bind(blob(user.id.uuid()))
-        .bind(user.username.as_ref().map(Username::as_str))
-        .bind(user.username.as_ref().map(Username::folded))
-        .bind(user.email.as_ref().map(EmailAddress::as_str))
-        .bind(user.email.as_ref().map(EmailAddress::folded))
-        .bind(user.email_verified)
-        .bind(user.name.as_ref().map(DisplayName::as_str))
-        .bind(joined(&user.roles))
-        .bind(user.disabled)
-        .bind(user.version.cast_signed())
-        .bind(new.password.as_str())
-        .bind(millis(now))
-        .execute(&mut *transaction)
-        .await?;
+        let user = insert(&mut transaction, new, false, now).await?;
         transaction.commit().await?;
         Ok(user)
     }
@@ -121,11 +88,17 @@ impl Store {
     ) -> Result<User, UserError> {
         let mut transaction = self.write().await?;
         let row = find(&mut transaction, &Handle::Id(id)).await?;
-        let user = changed(user_from(&row.ok_or(UserError::NotFound)?)?, change);
+        let row = row.ok_or(UserError::NotFound)?;
+        let mut user = user_from(&row)?;
+        // Those that a provider gives are not given here by changing something else.
+        user.roles = roles_from(&row, "roles")?;
+        let provided = identities::take_roles(&mut transaction, id, &change.remove_roles).await?;
+        let mut user = changed(user, change);
         claim_names(&mut transaction, &user).await?;
         sqlx::query(
             "UPDATE users SET username = $2, username_folded = $3, email = $4, email_folded = $5, \
-             email_verified = $6, name = $7, roles = $8, disabled = $9, version = $10 WHERE id = $1",
+             email_verified = $6, name = $7, roles = $8, disabled = $9, version = $10, \
+             provided_roles = $11 WHERE id = $1",
         )
         .bind(blob(id.uuid()))
         .bind(user.username.as_ref().map(Username::as_str))
@@ -137,6 +110,7 @@ impl Store {
         .bind(joined(&user.roles))
         .bind(user.disabled)
         .bind(user.version.cast_signed())
+        .bind(joined(&provided))
         .execute(&mut *transaction)
         .await?;
         let version = user.version;
@@ -150,6 +124,7 @@ impl Store {
             end_all(&mut transaction, id, None, now).await?;
         }
         transaction.commit().await?;
+        user.roles = with(user.roles, provided);
         Ok(user)
     }
 
@@ -257,6 +232,47 @@ impl Store {
     }
 }
 
+/// The new account, whose names are its own.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    new: NewUser,
+    email_verified: bool,
+    now: SystemTime,
+) -> Result<User, UserError> {
+    let user = User {
+        id: UserId::new(fresh_id(now)),
+        username: new.username,
+        email_verified: email_verified && new.email.is_some(),
+        email: new.email,
+        name: new.name,
+        roles: new.roles,
+        disabled: false,
+        version: 1,
+        created_at: now,
+    };
+    claim_names(connection, &user).await?;
+    sqlx::query(
+        "INSERT INTO users (id, username, username_folded, email, email_folded, email_verified, \
+         name, roles, disabled, version, password, password_version, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12)",
+    )
+    .bind(blob(user.id.uuid()))
+    .bind(user.username.as_ref().map(Username::as_str))
+    .bind(user.username.as_ref().map(Username::folded))
+    .bind(user.email.as_ref().map(EmailAddress::as_str))
+    .bind(user.email.as_ref().map(EmailAddress::folded))
+    .bind(user.email_verified)
+    .bind(user.name.as_ref().map(DisplayName::as_str))
+    .bind(joined(&user.roles))
+    .bind(user.disabled)
+    .bind(user.version.cast_signed())
+    .bind(new.password.as_str())
+    .bind(millis(now))
+    .execute(connection)
+    .await?;
+    Ok(user)
+}
+
 pub(super) async fn find(
     connection: &mut SqliteConnection,
     handle: &Handle,
@@ -273,6 +289,14 @@ pub(super) async fn find(
     query.fetch_optional(connection).await
 }
 
+pub(super) fn credentials_from(row: &SqliteRow) -> Result<Credentials, sqlx::Error> {
+    Ok(Credentials {
+        user: user_from(row)?,
+        password: PasswordHash::new(row.try_get("password")?),
+        password_version: row.try_get::<i64, _>("password_version")?.cast_unsigned(),
+    })
+}
+
 pub(super) fn user_from(row: &SqliteRow) -> Result<User, sqlx::Error> {
     Ok(User {
         id: UserId::new(uuid(row, "id")?),
@@ -283,7 +307,10 @@ pub(super) fn user_from(row: &SqliteRow) -> Result<User, sqlx::Error> {
         name: row
             .try_get::<Option<String>, _>("name")?
             .and_then(|name| DisplayName::parse(&name).ok()),
-        roles: parsed(row, "roles", split)?,
+        roles: with(
+            roles_from(row, "roles")?,
+            roles_from(row, "provided_roles")?,
+        ),
         disabled: row.try_get("disabled")?,
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),
         created_at: time(row, "created_at")?,
@@ -370,8 +397,19 @@ fn changed(mut user: User, change: UserChange) -> User {
     user
 }
 
-/// A UUIDv7 (RFC 9562 §5.7).
-fn joined(roles: &[Role]) -> String {
+pub(super) fn roles_from(row: &SqliteRow, column: &str) -> Result<Vec<Role>, sqlx::Error> {
+    parsed(row, column, split)
+}
+
+/// Sorted, without repeats.
+pub(super) fn with(mut roles: Vec<Role>, others: Vec<Role>) -> Vec<Role> {
+    roles.extend(others);
+    roles.sort_unstable();
+    roles.dedup();
+    roles
+}
+
+pub(super) fn joined(roles: &[Role]) -> String {
     let names: Vec<_> = roles.iter().map(Role::as_str).collect();
     names.join(",")
 }

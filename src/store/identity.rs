@@ -1,0 +1,69 @@
+//! What is kept of people who sign in with other providers.
+
+use std::time::SystemTime;
+
+use crate::domain::ProviderIdentity;
+use crate::domain::Role;
+use crate::domain::SessionId;
+use crate::store::Credentials;
+
+/// Who somebody is with a provider, as it says just now.
+#[derive(Clone, Debug)]
+pub struct NewIdentity {
+    /// Who.
+    pub identity: ProviderIdentity,
+    /// What the person is called there.
+    pub shown: String,
+    /// The roles that it gives; sorted, without repeats.
+    pub roles: Vec<Role>,
+}
+
+/// An identity of an account.
+#[derive(Clone, Debug)]
+pub struct LinkedIdentity {
+    /// Who.
+    pub identity: ProviderIdentity,
+    /// What the person is called there.
+    pub shown: String,
+    /// Since when.
+    pub linked_at: SystemTime,
+}
+
+/// What shows that an account is the person's own.
+#[derive(Clone, Copy, Debug)]
+pub enum LinkProof {
+    /// Its password, by the version that was verified: see [`Credentials`].
+    Password(u64),
+    /// Its session, which must be alive.
+    Session(SessionId),
+}
+
+/// What became of an identity that was to be linked.
+#[derive(Debug)]
+#[must_use]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once per link, and nearly always the large one"
+)]
+pub enum Linked {
+    /// It opens the account from now on.
+    Done(Credentials),
+    /// It is linked to another account.
+    Taken,
+    /// The account is linked to somebody else of the same provider.
+    HasAnother,
+    /// The proof does not hold any more, or the account is disabled or gone.
+    Overtaken,
+}
+
+/// What became of an identity that was to be unlinked.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Unlinked {
+    /// It opens nothing any more, and these other sessions are ended.
+    Done(Vec<SessionId>),
+    /// There is none of this issuer.
+    NotThere,
+    /// Nobody could sign in any more: there is no password and no other provider.
+    LastWay,
+}
