@@ -8,6 +8,7 @@ pub mod login;
 pub mod logout;
 pub mod me;
 pub mod password;
+pub mod provider;
 pub mod refresh;
 pub mod register;
 pub mod sessions;

@@ -31,6 +31,7 @@ pub mod keys;
 pub mod limiter;
 pub mod outbound;
 pub mod password;
+pub mod providers;
 pub mod revocations;
 pub mod store;
 pub mod token;

@@ -166,7 +166,7 @@ fn scopes(accounts: &Accounts, asked: Option<&str>) -> Result<Scopes, Problem> {
     }
 }
 
-async fn check_password(
+pub(super) async fn check_password(
     accounts: &Accounts,
     handle: Option<&Handle>,
     password: Password,

@@ -201,7 +201,7 @@ fn parse<T>(
     }
 }
 
-fn is_reserved(accounts: &Accounts, folded: &str) -> bool {
+pub(super) fn is_reserved(accounts: &Accounts, folded: &str) -> bool {
     RESERVED.contains(&folded)
         || accounts
             .rules

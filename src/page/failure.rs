@@ -32,20 +32,25 @@ pub struct Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
+    /// What a refusal says, with no way on.
+    pub fn new(look: &'a Look, problem: &Problem, request_id: &str) -> Self {
+        Self {
+            look,
+            title: title(problem.status).to_owned(),
+            sentence: problem.detail.clone().into_owned(),
+            code: problem.code.to_owned(),
+            request_id: request_id.to_owned(),
+            back: None,
+        }
+    }
+
     /// A refusal as a page, with the refusal's own status and headers. The headers of the page win.
     pub fn answer<B: From<String>>(
         look: &'a Look,
         problem: Problem,
         request_id: &str,
     ) -> Response<B> {
-        let view = Self {
-            look,
-            title: title(problem.status).to_owned(),
-            sentence: problem.detail.into_owned(),
-            code: problem.code.to_owned(),
-            request_id: request_id.to_owned(),
-            back: None,
-        };
+        let view = Self::new(look, &problem, request_id);
         let mut response = answer(problem.status, &view);
         for (name, value) in problem.headers {
             if !response.headers().contains_key(&name) || name == http::header::WWW_AUTHENTICATE {

@@ -214,7 +214,8 @@ impl Metrics {
             .inc();
     }
 
-    /// A sign-in ended: `ok`, `bad_credentials`, `disabled`, `overtaken`, `busy`, `unavailable`.
+    /// A sign-in ended: `ok`, `bad_credentials`, `disabled`, `overtaken`, `busy`, `unavailable`,
+    /// `no_account`.
     pub fn login(&self, result: &'static str) {
         self.logins.get_or_create(&ResultLabels { result }).inc();
     }

@@ -21,6 +21,9 @@ pub const SESSION_COOKIE: &str = "__Host-portcullis";
 /// What a browser is known by that is shown a form; its forms' tokens belong to it.
 pub const FORM_COOKIE: &str = "__Host-portcullis-form";
 
+/// What a browser keeps while its person is away with another provider.
+pub const PROVIDER_COOKIE: &str = "__Host-portcullis-provider";
+
 /// Whether a cookie of this name is one of ours: the session's, or a helper's of a sign-in.
 pub fn is_own(name: &[u8]) -> bool {
     let session = SESSION_COOKIE.as_bytes();

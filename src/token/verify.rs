@@ -42,7 +42,9 @@ use crate::keys::KeySet;
 pub use id_token::Expected;
 pub use id_token::verify as verify_id_token;
 pub use outside::NotOutside;
+pub use outside::at as claim_at;
 pub use outside::verify as verify_outside;
+pub use outside::words as claim_words;
 
 /// What a verified access token says. Only [`Verifier::verify`] and [`verify_outside`] make one,
 /// and what was just read of a session in the store.

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 19] = [
     &["page"],
     &["account"],
     &["intake"],
-    &["authenticate"],
+    &["authenticate", "providers"],
     &["revocations", "token"],
     &["issuers", "keys"],
     &["store"],

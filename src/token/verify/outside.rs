@@ -198,14 +198,14 @@ pub(super) fn seconds(value: &Value) -> Option<u64> {
 }
 
 /// What stands at the end of a path; nothing at the end of none.
-fn at<'a>(claims: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
+pub fn at<'a>(claims: &'a Map<String, Value>, path: &[String]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let start = claims.get(first)?;
     rest.iter().try_fold(start, |value, name| value.get(name))
 }
 
 /// A list of texts, or one text with blanks between its words.
-fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
+pub fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
     let listed = value.and_then(Value::as_array).into_iter().flatten();
     let text = value.and_then(Value::as_str).into_iter();
     listed
