@@ -75,14 +75,24 @@ pub fn router(
                 .merge(pages(post(portal::account::end_other_sessions))),
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
+            "provider/{id}" => pages(
+                get(portal::provider::begin).post(portal::provider::connect),
+            ),
+            "provider/{id}/callback" => pages(get(portal::provider::callback)),
+            "provider/{id}/link" => pages(
+                get(portal::provider::show_link).post(portal::provider::prove),
+            ),
+            "provider/{id}/disconnect" => pages(post(portal::provider::disconnect)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         let allowed = match name {
-            "register" | "login" | "logout" => "GET, HEAD, POST",
-            "signed-out" | "me" | "account" => "GET, HEAD",
+            "register" | "login" | "logout" | "provider/{id}" | "provider/{id}/link" => {
+                "GET, HEAD, POST"
+            }
+            "signed-out" | "me" | "account" | "provider/{id}/callback" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",
             _ => "POST",

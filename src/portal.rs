@@ -9,6 +9,7 @@ mod csrf;
 mod declined;
 mod device_name;
 mod posted;
+pub mod provider;
 pub mod register;
 mod return_to;
 pub mod sign_in;
@@ -28,6 +29,7 @@ use crate::account::Accounts;
 use crate::config::Gateway;
 use crate::page::Look;
 use crate::portal::csrf::FormKey;
+use crate::providers::Providers;
 
 pub use declined::Declined;
 pub use posted::Posted;
@@ -41,6 +43,8 @@ pub struct Portal {
     pub accounts: Arc<Accounts>,
     /// How pages look.
     pub look: Arc<Look>,
+    /// Whom people may sign in with.
+    pub providers: Arc<Providers>,
     forms: FormKey,
     public_url: Url,
     prefix: String,
@@ -48,8 +52,14 @@ pub struct Portal {
 
 impl Portal {
     /// Pages live on `public_url`, below the prefix.
-    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, gateway: &Gateway) -> Self {
+    pub fn new(
+        accounts: Arc<Accounts>,
+        look: Arc<Look>,
+        providers: Arc<Providers>,
+        gateway: &Gateway,
+    ) -> Self {
         Self {
+            providers,
             forms: FormKey::new(&accounts.vault),
             accounts,
             look,

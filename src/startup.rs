@@ -44,6 +44,7 @@ use crate::gate::limit::Quota;
 use crate::issuers::Issuers;
 use crate::keys::KeyRing;
 use crate::password::Hasher;
+use crate::providers::Providers;
 use crate::revocations::Feed;
 use crate::revocations::Revocations;
 use crate::startup::assemble::Assembly;
@@ -127,6 +128,7 @@ impl Gateway {
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
         let issuers = issuers(&config, &clock, &metrics)?;
+        let providers = providers(&config, &clock)?;
         let look = look::load(&config)?;
 
         let Stored {
@@ -174,6 +176,7 @@ impl Gateway {
             revocations,
             store: store.clone(),
             issuers,
+            providers,
             upstream_tls,
             look,
         };
@@ -258,6 +261,9 @@ impl Gateway {
         for issuer in assembly.issuers.list() {
             background.spawn(until(closed.clone(), Arc::clone(issuer).follow()));
         }
+        for provider in assembly.providers.list() {
+            background.spawn(until(closed.clone(), Arc::clone(provider).follow()));
+        }
         let gates = assembly.gates(Handle::current());
         background.spawn(until(
             closed.clone(),
@@ -323,6 +329,7 @@ pub async fn gate_of(
     let look = look::load(&config)?;
     let keys = ring.reload(clock.now()).await?;
     let issuers = issuers(&config, &clock, &metrics)?;
+    let providers = providers(&config, &clock)?;
     let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
@@ -336,6 +343,7 @@ pub async fn gate_of(
         revocations: Arc::new(Revocations::default()),
         store,
         issuers,
+        providers,
         upstream_tls: Vec::new(),
         look,
     };
@@ -346,6 +354,15 @@ pub async fn gate_of(
 fn issuers(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Arc<Issuers>, Problems> {
     let issuers = upstream_tls::issuers(config, clock, metrics);
     issuers.map(Arc::new).map_err(|problems| Problems {
+        file: config.file.clone(),
+        problems,
+    })
+}
+
+/// Whom people may sign in with, or every file of theirs that cannot be used.
+fn providers(config: &Config, clock: &Clock) -> Result<Arc<Providers>, Problems> {
+    let providers = upstream_tls::providers(config, clock);
+    providers.map(Arc::new).map_err(|problems| Problems {
         file: config.file.clone(),
         problems,
     })

@@ -12,7 +12,7 @@ use crate::gate::path::RequestPath;
 pub enum Endpoint {
     /// Makes an account.
     Register,
-    /// Checks a password.
+    /// Checks a password, or asks a provider about somebody.
     Login,
     /// Checks and sets a password.
     Password,
@@ -66,6 +66,14 @@ impl OwnPaths {
         Some(match name {
             "register" if *method == Method::POST => Endpoint::Register,
             "login" if *method == Method::POST => Endpoint::Login,
+            "provider" => {
+                let asks = match segments.nth(1).as_deref() {
+                    Some("callback") => true,
+                    Some("link") => *method == Method::POST,
+                    _ => false,
+                };
+                if asks { Endpoint::Login } else { Endpoint::Other }
+            }
             "password" if *method == Method::POST => Endpoint::Password,
             _ => Endpoint::Other,
         })
@@ -99,6 +107,11 @@ mod tests {
     fn own_paths_are_found_in_every_spelling() {
         check("/auth", "/auth/login", Some(Endpoint::Login));
         check("/auth", "/%61uth/%6cogin", Some(Endpoint::Login));
+        check("/auth", "/auth/provider/corp", Some(Endpoint::Other));
+        check("/auth", "/auth/provider/corp/link", Some(Endpoint::Login));
+        check("/auth", "/auth/provider/corp/callback", Some(Endpoint::Login));
+        check("", "/provider/corp/callback", Some(Endpoint::Login));
+        check("", "/provider", None);
         check("/auth", "/auth", Some(Endpoint::Other));
         check("/auth", "/auth/nothing/here", Some(Endpoint::Other));
         check("/auth", "/authors", None);

@@ -257,6 +257,29 @@ mod tests {
 
     // SECURITY 30
     #[test]
+    fn whoever_has_no_password_costs_a_hash_and_types_in_vain() {
+        let metrics = Metrics::new();
+        let argon = Argon::new(&TODAY, metrics.hashing()).unwrap();
+        let hashes = || {
+            let text = metrics.encode();
+            let mut lines = text.lines();
+            let count = |line: &str| {
+                let number = line.strip_prefix("portcullis_password_hash_seconds_count ")?;
+                number.parse::<u64>().ok()
+            };
+            lines.find_map(count)
+        };
+        for typed in ["", "!", "nobody"] {
+            let password = Password::new(typed.to_owned());
+            let before = hashes().unwrap();
+            let verdict = argon.verify(&password, Some(&PasswordHash::nothing()));
+            assert_eq!(verdict, Verdict::Differs, "{typed:?}");
+            assert_eq!(hashes(), Some(before + 1));
+        }
+    }
+
+    // SECURITY 30
+    #[test]
     fn nobody_has_no_password() {
         let argon = argon(&TODAY);
         let password = Password::new("nobody".to_owned());

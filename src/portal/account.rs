@@ -30,6 +30,7 @@ use crate::portal::Portal;
 use crate::portal::Posted;
 use crate::portal::Visit;
 use crate::portal::device_name::device_name;
+use crate::portal::provider;
 use crate::portal::see_other;
 use crate::portal::visit::see_other_with;
 use crate::problem::Problem;
@@ -45,6 +46,10 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
     view.notice = match visit.query.get("done") {
         Some("password") => Some("Your password is changed, and every other session has ended."),
         Some("session") => Some("The session has ended."),
+        Some("connected") => Some("From now on you can sign in with it as well."),
+        Some("disconnected") => {
+            Some("It opens your account no more, and every other session has ended.")
+        }
         Some("sessions") => Some("All other sessions have ended."),
         _ => None,
     }
@@ -128,10 +133,11 @@ async fn view<'a>(
     let accounts = &portal.accounts;
     let decline = |problem| visit.decline(portal, problem);
     let now = accounts.clock.now();
-    let user = accounts.store.user(&Handle::Id(signed_in.user)).await;
-    let user = user.map_err(|error| decline(unavailable(&error)))?;
+    let found = accounts.store.credentials(&Handle::Id(signed_in.user)).await;
+    let found = found.map_err(|error| decline(unavailable(&error)))?;
     // Deleted since a moment ago.
-    let user = user.ok_or_else(|| decline(Problem::store_unavailable()))?;
+    let found = found.ok_or_else(|| decline(Problem::store_unavailable()))?;
+    let (user, has_password) = (found.user, !found.password.is_nothing());
     let idle = accounts.sessions.rules().idle;
     let sessions = accounts.store.sessions_of(signed_in.user, now, idle).await;
     let mut sessions = sessions.map_err(|error| decline(unavailable(&error)))?;
@@ -157,12 +163,12 @@ async fn view<'a>(
         },
         sessions: rows.collect(),
         end_others: (sessions.len() > 1).then(|| post("sessions")),
-        password: Some(post("password")),
+        password: has_password.then(|| post("password")),
         current_password: Field::default(),
         new_password: Field::default(),
         password_length_min: accounts.rules.password_length_min,
         apps: Vec::new(),
-        providers: Vec::new(),
+        providers: provider::rows(portal, visit, signed_in).await?,
         tokens: None,
         sign_out: post("logout"),
     })

@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::account::login::sign_in_browser;
 use crate::config::Registration;
 use crate::domain::Password;
+use crate::page::Link;
 use crate::page::Notice;
 use crate::page::SignIn;
 use crate::portal::Declined;
@@ -18,6 +19,7 @@ use crate::portal::ReturnTo;
 use crate::portal::Visit;
 use crate::portal::see_other;
 use crate::portal::visit::see_other_with;
+use crate::providers::Provider;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
 /// (`prompt=login`, as in OpenID Connect Core §3.1.2.1).
@@ -72,7 +74,25 @@ fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
         identifier: String::new(),
         notice: None,
         continue_to: None,
-        providers: Vec::new(),
+        providers: providers(portal, visit, goal),
         register: is_open.then(|| goal.by_way_of(portal, "register")),
     }
+}
+
+/// Where signing in with each begins. Whoever is to sign in once more is to do so there as well.
+fn providers(portal: &Portal, visit: &Visit, goal: &ReturnTo) -> Vec<Link> {
+    let again = match visit.query.get("prompt") {
+        Some("login") => "&prompt=login",
+        _ => "",
+    };
+    let providers = portal.providers.list().iter();
+    let link = |provider: &Arc<Provider>| {
+        let config = provider.config();
+        let url = goal.by_way_of(portal, &format!("provider/{}", config.name));
+        Link {
+            text: format!("Continue with {}", config.label),
+            url: url + again,
+        }
+    };
+    providers.map(link).collect()
 }

@@ -42,6 +42,7 @@ use crate::oauth::OAuth;
 use crate::page::Look;
 use crate::password::Hasher;
 use crate::portal::Portal;
+use crate::providers::Providers;
 use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
@@ -66,6 +67,7 @@ pub(super) struct Assembly {
     pub(super) revocations: Arc<Revocations>,
     pub(super) store: Store,
     pub(super) issuers: Arc<Issuers>,
+    pub(super) providers: Arc<Providers>,
     pub(super) hasher: Hasher,
     /// By index of the configuration; none where nothing is sent.
     pub(super) upstream_tls: Vec<Option<Tls>>,
@@ -131,7 +133,7 @@ impl Assembly {
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
-        let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
+        let portal = Portal::new(Arc::clone(&accounts), look, self.providers, &config.gateway);
         let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
         let origins = &config.gateway.cors_origins;
         Gates {

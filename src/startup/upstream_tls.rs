@@ -1,4 +1,4 @@
-//! TLS to the apps behind and to other issuers: every file that the configuration names is read before anything is served.
+//! TLS to the apps behind, to other issuers and to providers: every file that the configuration names is read before anything is served.
 
 use std::time::SystemTime;
 
@@ -11,6 +11,7 @@ use crate::config::Problems;
 use crate::config::Upstream;
 use crate::config::UpstreamTrust;
 use crate::issuers::Issuers;
+use crate::providers::Providers;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::tls::Tls;
 
@@ -56,6 +57,12 @@ pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
                 .into_iter()
                 .flatten(),
         )
+        .chain(
+            providers(config, &Clock::default())
+                .err()
+                .into_iter()
+                .flatten(),
+        )
         .collect()
 }
 
@@ -69,13 +76,25 @@ pub(super) fn issuers(
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Issuers, Vec<Problem>> {
-    Issuers::new(&config.issuers, clock, metrics).map_err(|wrong| {
-        let problem = |(position, error): (Position, CertificateError)| Problem {
-            position,
-            message: error.to_string(),
-        };
-        wrong.into_iter().map(problem).collect()
-    })
+    Issuers::new(&config.issuers, clock, metrics).map_err(problems)
+}
+
+/// Providers, whom nobody has asked yet.
+///
+/// # Errors
+///
+/// Every file that cannot be used.
+pub(super) fn providers(config: &Config, clock: &Clock) -> Result<Providers, Vec<Problem>> {
+    let base = format!("{}{}", config.gateway.issuer(), config.gateway.prefix);
+    Providers::new(&config.providers, &base, clock).map_err(problems)
+}
+
+fn problems(wrong: Vec<(Position, CertificateError)>) -> Vec<Problem> {
+    let problem = |(position, error): (Position, CertificateError)| Problem {
+        position,
+        message: error.to_string(),
+    };
+    wrong.into_iter().map(problem).collect()
 }
 
 fn tls(upstream: &Upstream, now: SystemTime) -> Option<Result<Tls, Problem>> {

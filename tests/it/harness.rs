@@ -14,6 +14,7 @@ pub(crate) mod http2_upstream;
 pub(crate) mod nginx;
 pub(crate) mod person;
 pub(crate) mod program;
+pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod upstream;
 

@@ -50,6 +50,7 @@ mod pages;
 mod portal;
 mod pressure;
 mod protocols;
+mod providers;
 mod proxy_protocol;
 mod route_keys;
 mod routing;

@@ -1,0 +1,115 @@
+//! Providers on the account page: `POST provider/{name}` connects one, `POST provider/{name}/disconnect` takes
+//! it away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::extract::State;
+use axum::response::Response;
+
+use crate::account::SignedIn;
+use crate::account::provider;
+use crate::account::unavailable;
+use crate::clock::unix_seconds;
+use crate::page::LinkedProvider;
+use crate::page::Target;
+use crate::portal::Declined;
+use crate::portal::Portal;
+use crate::portal::Posted;
+use crate::portal::ReturnTo;
+use crate::portal::Visit;
+use crate::portal::provider::failed;
+use crate::portal::provider::find;
+use crate::portal::provider::send_away;
+use crate::portal::see_other;
+use crate::providers::Provider;
+
+/// How fresh a sign-in must be before it is decided who may sign in from now on: a browser that was left
+/// open, or a stolen cookie, must not make itself at home.
+const FRESH: Duration = Duration::from_secs(15 * 60);
+
+/// Sends the browser away to be connected.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403, 404, 503.
+pub async fn connect(
+    State(portal): State<Arc<Portal>>,
+    Path(name): Path<String>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response, Declined> {
+    let provider = find(&portal, &visit, &name)?;
+    let signed_in = freshly(&portal, &visit)?;
+    send_away(&portal, &visit, provider, Some(signed_in.session), false).await
+}
+
+/// Takes it away.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403, 404, 503.
+pub async fn disconnect(
+    State(portal): State<Arc<Portal>>,
+    Path(name): Path<String>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response, Declined> {
+    let provider = find(&portal, &visit, &name)?;
+    let signed_in = freshly(&portal, &visit)?;
+    let others = portal.providers.list().iter();
+    let usable: Vec<&str> = others.map(|provider| &*provider.config().url).collect();
+    let issuer = &provider.config().url;
+    let taken = provider::disconnect(&portal.accounts, signed_in, issuer, &usable).await;
+    taken.map_err(|problem| failed(&portal, &visit, true, problem))?;
+    let account = portal.path("account");
+    Ok(see_other(&format!("{account}?done=disconnected")))
+}
+
+/// Whoever has signed in just now, or the way to do so and back to the account.
+fn freshly<'a>(portal: &Portal, visit: &'a Visit) -> Result<&'a SignedIn, Declined> {
+    let page = portal.path("account");
+    let sign_in = || ReturnTo::page(portal, &page).sign_in(portal);
+    let signed_in = visit.signed_in.as_ref();
+    let signed_in = signed_in.ok_or_else(|| Declined::with(see_other(&sign_in())))?;
+    let since = signed_in.identity.claims().authenticated_at;
+    let now = unix_seconds(portal.accounts.clock.now());
+    if now.saturating_sub(since) > FRESH.as_secs() {
+        let again = format!("{}&prompt=login", sign_in());
+        return Err(Declined::with(see_other(&again)));
+    }
+    Ok(signed_in)
+}
+
+/// All providers, for the account page of whoever is signed in.
+pub(in crate::portal) async fn rows(
+    portal: &Portal,
+    visit: &Visit,
+    signed_in: &SignedIn,
+) -> Result<Vec<LinkedProvider>, Declined> {
+    let providers = portal.providers.list();
+    if providers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let linked = portal.accounts.store.identities_of(signed_in.user).await;
+    let linked = linked.map_err(|error| visit.decline(portal, unavailable(&error)))?;
+    let row = |provider: &Arc<Provider>| {
+        let config = provider.config();
+        let mut of_provider = linked.iter();
+        let known = of_provider.find(|linked| *linked.identity.issuer() == *config.url);
+        let account = known.map(|linked| linked.shown.clone());
+        let page = match account {
+            Some(_) => format!("provider/{}/disconnect", config.name),
+            None => format!("provider/{}", config.name),
+        };
+        let mut change = visit.form(portal, portal.path(&page));
+        if account.is_none() {
+            change.leads_to = provider.sends_to().iter().map(Target::of).collect();
+        }
+        LinkedProvider {
+            name: config.label.clone(),
+            account,
+            change,
+        }
+    };
+    Ok(providers.iter().map(row).collect())
+}
