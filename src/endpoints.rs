@@ -75,13 +75,11 @@ pub fn router(
                 .merge(pages(post(portal::account::end_other_sessions))),
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
-            "provider/{id}" => pages(
-                get(portal::provider::begin).post(portal::provider::connect),
-            ),
+            "provider/{id}" => pages(get(portal::provider::begin).post(portal::provider::connect)),
             "provider/{id}/callback" => pages(get(portal::provider::callback)),
-            "provider/{id}/link" => pages(
-                get(portal::provider::show_link).post(portal::provider::prove),
-            ),
+            "provider/{id}/link" => {
+                pages(get(portal::provider::show_link).post(portal::provider::prove))
+            }
             "provider/{id}/disconnect" => pages(post(portal::provider::disconnect)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),

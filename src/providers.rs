@@ -445,9 +445,8 @@ impl fmt::Debug for Provider {
 
 /// `client_secret_basic`: both are form-encoded first (RFC 6749 §2.3.1).
 fn basic(id: &str, secret: &str) -> String {
-    let encode = |text: &str| -> String {
-        url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-    };
+    let encode =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let pair = format!("{}:{}", encode(id), encode(secret));
     format!("Basic {}", STANDARD.encode(pair))
 }

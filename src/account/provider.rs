@@ -141,11 +141,7 @@ pub async fn disconnect(
         }
         Ok(Unlinked::NotThere) => {
             let detail = "This provider is not connected with your account.";
-            Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                "not_connected",
-                detail,
-            ))
+            Err(Problem::new(StatusCode::NOT_FOUND, "not_connected", detail))
         }
         Ok(Unlinked::LastWay) => {
             let detail = "You could not sign in any more: your account has no password and no other \

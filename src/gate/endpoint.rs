@@ -72,7 +72,11 @@ impl OwnPaths {
                     Some("link") => *method == Method::POST,
                     _ => false,
                 };
-                if asks { Endpoint::Login } else { Endpoint::Other }
+                if asks {
+                    Endpoint::Login
+                } else {
+                    Endpoint::Other
+                }
             }
             "password" if *method == Method::POST => Endpoint::Password,
             _ => Endpoint::Other,
@@ -109,7 +113,11 @@ mod tests {
         check("/auth", "/%61uth/%6cogin", Some(Endpoint::Login));
         check("/auth", "/auth/provider/corp", Some(Endpoint::Other));
         check("/auth", "/auth/provider/corp/link", Some(Endpoint::Login));
-        check("/auth", "/auth/provider/corp/callback", Some(Endpoint::Login));
+        check(
+            "/auth",
+            "/auth/provider/corp/callback",
+            Some(Endpoint::Login),
+        );
         check("", "/provider/corp/callback", Some(Endpoint::Login));
         check("", "/provider", None);
         check("/auth", "/auth", Some(Endpoint::Other));

@@ -133,7 +133,10 @@ async fn view<'a>(
     let accounts = &portal.accounts;
     let decline = |problem| visit.decline(portal, problem);
     let now = accounts.clock.now();
-    let found = accounts.store.credentials(&Handle::Id(signed_in.user)).await;
+    let found = accounts
+        .store
+        .credentials(&Handle::Id(signed_in.user))
+        .await;
     let found = found.map_err(|error| decline(unavailable(&error)))?;
     // Deleted since a moment ago.
     let found = found.ok_or_else(|| decline(Problem::store_unavailable()))?;

@@ -190,11 +190,7 @@ async fn come_back(
 }
 
 /// By the provider's answer, which is the browser's own.
-async fn who_came_back(
-    visit: &Visit,
-    provider: &Provider,
-    away: &Away,
-) -> Result<Person, Problem> {
+async fn who_came_back(visit: &Visit, provider: &Provider, away: &Away) -> Result<Person, Problem> {
     let config = provider.config();
     let label = &config.label;
     let is_theirs = provider.may_have_answered(visit.query.get("iss")).await;
@@ -209,7 +205,9 @@ async fn who_came_back(
         tracing::info!(provider.name = %config.name, %error, "a provider has signed nobody in");
         // OpenID Connect Core §3.1.2.6: these are the person's own doing, or another try mends them.
         let detail = match error.as_str() {
-            "access_denied" => format!("You were not signed in: {label} says that this was declined."),
+            "access_denied" => {
+                format!("You were not signed in: {label} says that this was declined.")
+            }
             "temporarily_unavailable" | "server_error" => {
                 format!("{label} cannot sign anybody in right now ({error}). Try again shortly.")
             }
@@ -234,8 +232,9 @@ fn not_signed_in(provider: &Provider, error: &NotSignedIn) -> Problem {
     match error {
         NotSignedIn::Unavailable(error) => unavailable(provider, error),
         NotSignedIn::CodeRefused => {
-            let detail =
-                format!("{label} does not confirm this sign-in: it was used before, or is too old. Start once more.");
+            let detail = format!(
+                "{label} does not confirm this sign-in: it was used before, or is too old. Start once more."
+            );
             Problem::new(StatusCode::FORBIDDEN, "provider_declined", detail)
         }
         NotSignedIn::NotAdmitted => {

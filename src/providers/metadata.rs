@@ -108,7 +108,8 @@ mod tests {
                 refused(&json!({ name: bad }), name);
             }
         }
-        let here = json!({"issuer": "http://127.0.0.1:1", "token_endpoint": "http://127.0.0.1:1/t"});
+        let here =
+            json!({"issuer": "http://127.0.0.1:1", "token_endpoint": "http://127.0.0.1:1/t"});
         assert!(Metadata::read("http://127.0.0.1:1", &document(&here)).is_ok());
     }
 

@@ -113,7 +113,8 @@ fn domains(table: &Table<'_>) -> Vec<String> {
     if let Some(value) = table.get("allow_domains")
         && value.one_or_more().is_empty()
     {
-        value.problem("nobody could sign in; leave it out to let everybody whom the provider knows");
+        value
+            .problem("nobody could sign in; leave it out to let everybody whom the provider knows");
     }
     listed
 }

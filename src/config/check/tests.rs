@@ -39,7 +39,9 @@ address = "127.0.0.1:8443"
 fn variable(name: &str) -> Option<String> {
     match name {
         "WEAK" => Some("hunter2".to_owned()),
-        "STRONG" | "NOTES_SYNC_SECRET" | "KEYCLOAK_SECRET" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
+        "STRONG" | "NOTES_SYNC_SECRET" | "KEYCLOAK_SECRET" => {
+            Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned())
+        }
         "PREFIX" => Some("/gate".to_owned()),
         _ => None,
     }

@@ -150,9 +150,8 @@ fn seal(vault: &Vault, label: &str, kept: &impl Serialize) -> Option<HeaderValue
     let plain = serde_json::to_vec(kept).ok()?;
     let value = URL_SAFE_NO_PAD.encode(vault.seal(label, &plain));
     let age = KEPT.as_secs();
-    let text = format!(
-        "{PROVIDER_COOKIE}={value}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Lax"
-    );
+    let text =
+        format!("{PROVIDER_COOKIE}={value}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Lax");
     let mut cookie = HeaderValue::try_from(text).ok()?;
     cookie.set_sensitive(true);
     (cookie.len() <= COOKIE_BYTES_MAX).then_some(cookie)

@@ -108,13 +108,12 @@ impl Store {
             Some(owner) if owner != user => return Ok(Linked::Taken),
             Some(_) => {}
             None => {
-                let other = sqlx::query(
-                    "SELECT 1 FROM user_identities WHERE user_id = $1 AND issuer = $2",
-                )
-                .bind(blob(user.uuid()))
-                .bind(identity.identity.issuer())
-                .fetch_optional(&mut *transaction)
-                .await?;
+                let other =
+                    sqlx::query("SELECT 1 FROM user_identities WHERE user_id = $1 AND issuer = $2")
+                        .bind(blob(user.uuid()))
+                        .bind(identity.identity.issuer())
+                        .fetch_optional(&mut *transaction)
+                        .await?;
                 if other.is_some() {
                     return Ok(Linked::HasAnother);
                 }
@@ -196,11 +195,11 @@ async fn holds(
 ) -> Result<bool, sqlx::Error> {
     let id = blob(user.uuid());
     let query = match proof {
-        LinkProof::Password(version) => {
-            sqlx::query("SELECT 1 FROM users WHERE id = $1 AND NOT disabled AND password_version = $2")
-                .bind(id)
-                .bind(version.cast_signed())
-        }
+        LinkProof::Password(version) => sqlx::query(
+            "SELECT 1 FROM users WHERE id = $1 AND NOT disabled AND password_version = $2",
+        )
+        .bind(id)
+        .bind(version.cast_signed()),
         LinkProof::Session(session) => sqlx::query(
             "SELECT 1 FROM users JOIN sessions ON sessions.user_id = users.id \
              WHERE users.id = $1 AND NOT disabled \
