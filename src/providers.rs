@@ -286,7 +286,12 @@ impl Provider {
             verify_id_token(&known.keys, &expected, token, now)
         };
         let claims = match judge(&known) {
-            Err(Invalid::UnknownKey) => judge(&*self.known(Some(&known)).await?)?,
+            Err(Invalid::UnknownKey) => match self.known(Some(&known)).await {
+                Ok(newer) => judge(&newer)?,
+                // There are no newer ones.
+                Err(NoProvider::AskedJustNow) => return Err(Invalid::UnknownKey.into()),
+                Err(error) => return Err(error.into()),
+            },
             judged => judged?,
         };
         let more = match &known.metadata.userinfo_endpoint {

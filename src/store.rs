@@ -35,6 +35,7 @@ pub use identity::LinkProof;
 pub use identity::Linked;
 pub use identity::LinkedIdentity;
 pub use identity::NewIdentity;
+pub use identity::Opened;
 pub use identity::Unlinked;
 
 /// How long rows of the table of changes are kept: longer than any access token can live

@@ -24,11 +24,13 @@ use crate::domain::Username;
 use crate::intake::Origin;
 use crate::problem::Problem;
 use crate::providers::Person;
+use crate::store::Change;
 use crate::store::Credentials;
 use crate::store::LinkProof;
 use crate::store::Linked;
 use crate::store::NewIdentity;
 use crate::store::NewUser;
+use crate::store::Opened;
 use crate::store::Unlinked;
 use crate::store::UserError;
 
@@ -59,7 +61,7 @@ pub async fn come_in(
         .await;
     let used = used.map_err(|error| unavailable(&error))?;
     let found = match used {
-        Some(found) => found,
+        Some(opened) => felt(accounts, opened),
         None => match newcomer(accounts, provider, person).await? {
             Newcomer::Made(made) => made,
             Newcomer::Unproven(email) => return Ok(CameIn::Unproven(email)),
@@ -134,9 +136,11 @@ pub async fn disconnect(
         .store
         .unlink_identity(user, session, issuer, usable, now);
     match unlinking.await {
-        Ok(Unlinked::Done(ended)) => {
+        Ok(Unlinked::Done(ended, version)) => {
             tracing::info!(user.id = %user, sessions.ended = ended.len(), "a provider was disconnected");
             accounts.bury(ended, now);
+            let changed = Change::UserChanged { user, version };
+            accounts.revocations.apply(changed, now);
             Ok(())
         }
         Ok(Unlinked::NotThere) => {
@@ -249,9 +253,9 @@ async fn link(
         .store
         .link_identity(user, proof, &identity, email, now);
     match linking.await {
-        Ok(Linked::Done(found)) => {
+        Ok(Linked::Done(opened)) => {
             tracing::info!(user.id = %user, "a provider was connected");
-            Ok(found)
+            Ok(felt(accounts, opened))
         }
         Ok(Linked::Taken) => {
             let detail = "Whoever you are there is connected with another account here. Disconnect it \
@@ -266,6 +270,20 @@ async fn link(
         Ok(Linked::Overtaken) => Err(overtaken()),
         Err(error) => Err(unavailable(&error)),
     }
+}
+
+/// Committed, then felt here, then answered: tokens and sessions that tell of the old roles are judged anew.
+fn felt(accounts: &Accounts, opened: Opened) -> Credentials {
+    let Opened {
+        account,
+        is_changed,
+    } = opened;
+    if is_changed {
+        let (user, version) = (account.user.id, account.user.version);
+        let changed = Change::UserChanged { user, version };
+        accounts.revocations.apply(changed, accounts.clock.now());
+    }
+    account
 }
 
 fn identity(person: &Person) -> NewIdentity {

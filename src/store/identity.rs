@@ -18,6 +18,15 @@ pub struct NewIdentity {
     pub roles: Vec<Role>,
 }
 
+/// An account that an identity opens.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The account, as it is now.
+    pub account: Credentials,
+    /// It is another than before this transaction: that is to be felt before the answer.
+    pub is_changed: bool,
+}
+
 /// An identity of an account.
 #[derive(Clone, Debug)]
 pub struct LinkedIdentity {
@@ -47,7 +56,7 @@ pub enum LinkProof {
 )]
 pub enum Linked {
     /// It opens the account from now on.
-    Done(Credentials),
+    Done(Opened),
     /// It is linked to another account.
     Taken,
     /// The account is linked to somebody else of the same provider.
@@ -60,8 +69,8 @@ pub enum Linked {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Unlinked {
-    /// It opens nothing any more, and these other sessions are ended.
-    Done(Vec<SessionId>),
+    /// It opens nothing any more, these other sessions are ended, and the account is of this version.
+    Done(Vec<SessionId>, u64),
     /// There is none of this issuer.
     NotThere,
     /// Nobody could sign in any more: there is no password and no other provider.

@@ -17,10 +17,13 @@ use serde_json::json;
 
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
+use crate::harness::eventually;
+use crate::harness::forge::Signer;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 use crate::harness::provider::Asked;
 use crate::harness::provider::Provider;
+use crate::harness::provider::Says;
 use crate::harness::provider::jwk;
 
 const ROUTE: &str = "[routes.app]\npath = \"/app\"\nupstream = \"echo\"\n\
@@ -32,7 +35,13 @@ const KEPT: &str = "__Host-portcullis-provider";
 
 /// A provider, and a gateway that lets everybody in whom it knows.
 async fn started(more: &str) -> (Provider, Gateway) {
+    started_with(more, |_| ()).await
+}
+
+/// The same, where the provider says otherwise from the beginning: what it publishes is fetched at the start.
+async fn started_with(more: &str, change: impl FnOnce(&mut Says)) -> (Provider, Gateway) {
     let provider = Provider::start().await;
+    provider.say(change);
     let gateway = Gateway::start(&format!("{ROUTE}{}", provider.lines(more)));
     (provider, gateway)
 }
@@ -165,16 +174,12 @@ async fn roles_are_what_the_provider_gives_at_each_sign_in_beside_those_that_are
         ..UserChange::default()
     };
     change(&gateway, "alice", taken).await;
-    crate::harness::eventually("a role to be gone", async || {
-        (person_status(&other, "/admin").await == 403).then_some(())
+    eventually("a role to be gone", async || {
+        (other.open("/admin").await.status == 403).then_some(())
     })
     .await;
     sign_in(&provider, &other).await.expect(303);
     other.open("/admin").await.expect(200);
-}
-
-async fn person_status(person: &Person, path: &str) -> u16 {
-    person.open(path).await.status
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,19 +207,17 @@ async fn addresses_and_groups_may_be_at_the_userinfo_endpoint_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_is_shown_the_secret_as_it_wants_it_and_may_change_its_keys() {
-    let (provider, gateway) = started(ROLES).await;
-    provider.say(|says| {
+    let (provider, gateway) = started_with(ROLES, |says| {
         says.metadata = json!({"token_endpoint_auth_methods_supported": ["client_secret_post"]});
-    });
-    // What was fetched at the start is known for ten minutes.
-    gateway.clock().advance(Duration::from_secs(11 * 60));
-    provider.say(|says| says.claims["exp"] = json!(4_000_000_000_u64));
+        says.claims["exp"] = json!(4_000_000_000_u64);
+    })
+    .await;
     let person = Person::new(gateway.anonymous());
     sign_in(&provider, &person).await.expect(303);
 
     gateway.clock().advance(Duration::from_secs(60));
     provider.say(|says| {
-        says.signer = crate::harness::forge::Signer::stranger().named("next");
+        says.signer = Signer::stranger().named("next");
     });
     sign_in(&provider, &person).await.expect(303);
     told(&person).await;
@@ -222,13 +225,12 @@ async fn a_provider_is_shown_the_secret_as_it_wants_it_and_may_change_its_keys()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_without_the_name_that_a_token_has_is_not_tried() {
-    let (provider, gateway) = started(ROLES).await;
-    provider.say(|says| {
+    let (provider, gateway) = started_with(ROLES, |says| {
         let mut key = jwk(&says.signer);
         key["kid"] = json!("other");
         says.keys = Some(vec![key]);
-    });
-    gateway.clock().advance(Duration::from_secs(11 * 60));
+    })
+    .await;
     let person = Person::new(gateway.anonymous());
     sign_in(&provider, &person)
         .await

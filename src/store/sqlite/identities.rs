@@ -19,6 +19,7 @@ use crate::store::Linked;
 use crate::store::LinkedIdentity;
 use crate::store::NewIdentity;
 use crate::store::NewUser;
+use crate::store::Opened;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::Unlinked;
@@ -39,14 +40,17 @@ impl Store {
         &self,
         used: &NewIdentity,
         now: SystemTime,
-    ) -> Result<Option<Credentials>, Unavailable> {
+    ) -> Result<Option<Opened>, Unavailable> {
         let mut transaction = self.write().await?;
         let Some(owner) = owner(&mut transaction, &used.identity).await? else {
             return Ok(None);
         };
         let found = credentials(&mut transaction, owner).await?;
         if found.user.disabled {
-            return Ok(Some(found));
+            return Ok(Some(Opened {
+                account: found,
+                is_changed: false,
+            }));
         }
         sqlx::query(
             "UPDATE user_identities SET shown = $3, roles = $4, used_at = $5 \
@@ -59,10 +63,13 @@ impl Store {
         .bind(millis(now))
         .execute(&mut *transaction)
         .await?;
-        provide_roles(&mut transaction, owner, now).await?;
-        let found = credentials(&mut transaction, owner).await?;
+        let is_changed = provide_roles(&mut transaction, owner, now).await?;
+        let account = credentials(&mut transaction, owner).await?;
         transaction.commit().await?;
-        Ok(Some(found))
+        Ok(Some(Opened {
+            account,
+            is_changed,
+        }))
     }
 
     /// Makes an account that an identity opens.
@@ -128,11 +135,14 @@ impl Store {
         .bind(vouched.map(EmailAddress::folded))
         .fetch_optional(&mut *transaction)
         .await?;
-        tell(&mut transaction, user, verified, now).await?;
-        provide_roles(&mut transaction, user, now).await?;
-        let found = credentials(&mut transaction, user).await?;
+        let is_verified = tell(&mut transaction, user, verified, now).await?;
+        let has_others = provide_roles(&mut transaction, user, now).await?;
+        let account = credentials(&mut transaction, user).await?;
         transaction.commit().await?;
-        Ok(Linked::Done(found))
+        Ok(Linked::Done(Opened {
+            account,
+            is_changed: is_verified || has_others,
+        }))
     }
 
     /// The identities of an account, the oldest first.
@@ -181,8 +191,9 @@ impl Store {
             .await?;
         provide_roles(&mut transaction, user, now).await?;
         let ended = end_all(&mut transaction, user, Some(session), now).await?;
+        let version = credentials(&mut transaction, user).await?.user.version;
         transaction.commit().await?;
-        Ok(Unlinked::Done(ended))
+        Ok(Unlinked::Done(ended, version))
     }
 }
 
@@ -260,7 +271,7 @@ async fn provide_roles(
     connection: &mut SqliteConnection,
     user: UserId,
     now: SystemTime,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let roles = take_roles(&mut *connection, user, &[]).await?;
     let changed = sqlx::query(
         "UPDATE users SET provided_roles = $2, version = version + 1 \
@@ -308,12 +319,13 @@ async fn tell(
     user: UserId,
     changed: Option<SqliteRow>,
     now: SystemTime,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let Some(row) = changed else {
-        return Ok(());
+        return Ok(false);
     };
     let version = row.try_get::<i64, _>("version")?.cast_unsigned();
-    record(connection, Change::UserChanged { user, version }, now).await
+    record(connection, Change::UserChanged { user, version }, now).await?;
+    Ok(true)
 }
 
 fn linked(row: &SqliteRow) -> Result<LinkedIdentity, sqlx::Error> {

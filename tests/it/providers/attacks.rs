@@ -13,6 +13,7 @@ use super::SESSION;
 use super::away;
 use super::sign_in;
 use super::started;
+use super::started_with;
 use super::told;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
@@ -198,12 +199,10 @@ async fn an_answer_of_one_provider_is_not_taken_for_anothers() {
     assert_eq!((honest.exchanges(), evil.exchanges()), (0, 0));
 
     // One that does not promise to say who it is need not.
-    let (provider, gateway) = started(ROLES).await;
-    provider.say(|says| {
+    let (provider, gateway) = started_with(ROLES, |says| {
         says.metadata = json!({"authorization_response_iss_parameter_supported": false});
-    });
-    gateway.clock().advance(Duration::from_secs(11 * 60));
-    provider.say(|says| says.claims["exp"] = json!(4_000_000_000_u64));
+    })
+    .await;
     let person = Person::new(gateway.anonymous());
     let back = away(&provider, &person).await;
     person

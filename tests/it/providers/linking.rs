@@ -158,7 +158,7 @@ async fn a_provider_is_connected_and_disconnected_on_the_account_page() {
     assert!(page.text().contains("Not connected"), "{}", page.text());
     assert_eq!(told(&person).await["x-auth-roles"], json!(null));
     // Whoever came in by it is out, and stays out.
-    other.open("/app").await.expect(303);
+    other.open("/auth/account").await.expect(303);
     sign_in(&provider, &other)
         .await
         .expect_page(403, "no_account");
