@@ -111,7 +111,8 @@ async fn nobody_is_two_people_of_one_provider() {
     let bob = store.create_user(named("bob"), at(0)).await.unwrap();
     let taken = link(bob.id, &identity(CORP, "1", &[])).await;
     assert!(matches!(taken, Linked::Taken));
-    let new = store.create_user_of_identity(named("c"), true, &identity(CORP, "1", &[]), at(3));
+    let known = identity(CORP, "1", &[]);
+    let new = store.create_user_of_identity(named("c"), true, &known, at(3));
     assert!(matches!(new.await, Err(UserError::EmailTaken)));
     assert_eq!(store.identities_of(alice.id).await.unwrap().len(), 2);
     assert!(store.identities_of(bob.id).await.unwrap().is_empty());

@@ -13,9 +13,11 @@ use super::sample::full;
 use super::shown;
 
 /// Tables whose keys are names that people choose.
-const OF_NAMES: [&str; 7] = [
+const OF_NAMES: [&str; 9] = [
     "clients",
     "issuers",
+    "providers",
+    "roles",
     "routes",
     "upstreams",
     "scopes",
