@@ -4,17 +4,25 @@
 //! put into a header and a [`Scope`] that exists may be put into a token. This room must never do
 //! I/O, never be async and never know HTTP.
 
+pub mod amr;
 pub mod client;
 pub mod fingerprint;
+pub mod grant;
+pub mod redirect;
 pub mod scope;
 pub mod secret;
 pub mod session;
 pub mod subject;
 pub mod user;
 
+pub use amr::Amr;
 pub use client::Client;
 pub use client::ClientId;
+pub use client::Conflict;
+pub use client::Consent;
 pub use fingerprint::Fingerprint;
+pub use grant::Grant;
+pub use redirect::RedirectUri;
 pub use scope::Scope;
 pub use scope::Scopes;
 pub use secret::Password;

@@ -53,16 +53,24 @@ pub fn router(
             "sessions/{id}" => of_accounts("DELETE", delete(account::sessions::end)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
+            "oauth/userinfo" => {
+                let asked = get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo);
+                only("GET, HEAD, POST", asked).with_state(Arc::clone(&oauth))
+            }
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         router = router.route(&format!("{prefix}/{name}"), service);
     }
     let jwks = of_accounts("GET, HEAD", get(account::jwks::jwks));
-    let metadata = only("GET, HEAD", get(oauth::metadata::metadata)).with_state(oauth);
+    let metadata = || {
+        let document = only("GET, HEAD", get(oauth::metadata::metadata));
+        document.with_state(Arc::clone(&oauth))
+    };
     router
         .route("/.well-known/jwks.json", jwks)
-        .route("/.well-known/oauth-authorization-server", metadata)
+        .route("/.well-known/oauth-authorization-server", metadata())
+        .route("/.well-known/openid-configuration", metadata())
         .merge(assets(gateway, look))
         .fallback(not_found)
 }

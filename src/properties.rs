@@ -28,6 +28,7 @@ use crate::config;
 use crate::config::Algorithm;
 use crate::config::Config;
 use crate::config::fold;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -481,6 +482,7 @@ fn session(now: SystemTime) -> Session {
         client: ClientId::first_party(),
         scopes: Scopes::default(),
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now + Duration::from_secs(366 * 86_400),
         address: Ipv4Addr::LOCALHOST.into(),
     }

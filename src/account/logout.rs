@@ -42,8 +42,7 @@ pub async fn logout(
     let ended = if logging_out.all {
         accounts.store.end_sessions(signed_in.user, now).await
     } else {
-        let ended = accounts.store.end_session(session, now).await;
-        ended.map(|_| Vec::new())
+        accounts.store.end_session(session, now).await
     };
     let ended = ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))?;
     // The caller's own session in any case: committed, then buried, then answered.

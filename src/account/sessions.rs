@@ -17,6 +17,7 @@ use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
 use crate::authenticate::BrowserSessions;
+use crate::domain::ClientId;
 use crate::domain::SessionId;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -66,10 +67,11 @@ pub async fn end(
     let now = accounts.clock.now();
     let ending = accounts.store.end_session_of(signed_in.user, session, now);
     let ended = ending.await;
-    if !ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))? {
+    let ended = ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))?;
+    if ended.is_empty() {
         return Err(no_session());
     }
-    accounts.bury([session], now);
+    accounts.bury(ended, now);
     tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
     let mut response = StatusCode::NO_CONTENT.into_response();
     if signed_in.by_cookie && signed_in.session == session {
@@ -81,9 +83,17 @@ pub async fn end(
 
 fn shown(session: &ListedSession, current: SessionId) -> Value {
     let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
+    let client = Some(&session.client).filter(|client| !client.is_first_party());
+    let client = client.map(ClientId::as_str);
+    let kind = match (session.is_browser, client) {
+        (true, _) => "browser",
+        (false, None) => "tokens",
+        (false, Some(_)) => "app",
+    };
     serde_json::json!({
         "id": session.id.to_string(),
-        "kind": if session.is_browser { "browser" } else { "tokens" },
+        "kind": kind,
+        "client": client,
         "device": session.user_agent,
         "address": session.address.to_string(),
         "auth_time": time(session.authenticated_at),

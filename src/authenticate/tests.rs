@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use crate::config::Algorithm;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -70,6 +71,7 @@ impl Bench {
             client: ClientId::first_party(),
             scopes: Scopes::default(),
             authenticated_at: now,
+            amr: Amr::password(),
             expires_at: now + TTL,
             address: Ipv4Addr::LOCALHOST.into(),
         };

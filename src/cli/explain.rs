@@ -28,7 +28,9 @@ use crate::cli::opened::Opened;
 use crate::cli::words;
 use crate::config::Auth;
 use crate::config::Config;
+use crate::domain::Amr;
 use crate::domain::ClientId;
+use crate::domain::Grant;
 use crate::domain::Handle;
 use crate::domain::MachineSession;
 use crate::domain::Scopes;
@@ -177,12 +179,16 @@ async fn machine(
             None => bail!("there is no client {id}"),
         },
     };
+    if !client.may(Grant::ClientCredentials) {
+        bail!("client {id} gets no tokens of its own: client_credentials is not among its grants");
+    }
+    let may_hold = client.machine_scopes();
     let scopes = match &arguments.scope {
         Some(scope) => Scopes::parse(scope)?,
-        None => client.scopes.clone(),
+        None => may_hold.clone(),
     };
-    if !scopes.is_subset_of(&client.scopes) {
-        bail!("client {id} may hold these scopes: {}", client.scopes);
+    if !scopes.is_subset_of(&may_hold) {
+        bail!("client {id} may hold these scopes: {may_hold}");
     }
     Ok(MachineSession {
         id: SessionId::new(fresh_id(now)),
@@ -217,6 +223,7 @@ async fn user(
         client: ClientId::first_party(),
         scopes,
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now,
         address: arguments.from,
     };

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::config::Algorithm;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
@@ -86,6 +87,7 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
             client: ClientId::first_party(),
             scopes: Scopes::parse("notes:read profile").unwrap(),
             authenticated_at: at(0),
+            amr: Amr::password(),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         },
@@ -114,6 +116,9 @@ async fn credentials(store: &Store, user: UserId) -> Credentials {
 fn spend(session: SessionId, presented: u8, successor: u8, seconds: u64) -> Rotation {
     Rotation {
         session,
+        client: ClientId::first_party(),
+        asked: None,
+        parent_idle: GRACE,
         presented: hash(presented),
         successor: hash(successor),
         now: at(seconds),

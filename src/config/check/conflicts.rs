@@ -27,7 +27,7 @@ use crate::domain::Handle;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 11] = [
+pub const OWN_ENDPOINTS: [&str; 12] = [
     "register",
     "login",
     "refresh",
@@ -39,6 +39,7 @@ pub const OWN_ENDPOINTS: [&str; 11] = [
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
+    "oauth/userinfo",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -33,6 +34,7 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
             client: ClientId::first_party(),
             scopes: Scopes::parse("notes:read").unwrap(),
             authenticated_at: at(0),
+            amr: Amr::password(),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         },

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Algorithm as KeyAlgorithm;
+use crate::domain::Amr;
 use crate::domain::Session;
 use crate::domain::User;
 use crate::domain::UserId;
@@ -73,6 +74,7 @@ fn session() -> Session {
         client: ClientId::first_party(),
         scopes: Scopes::parse("notes:read profile").unwrap(),
         authenticated_at: at(NOW - 100),
+        amr: Amr::password(),
         expires_at: at(NOW + 10_000),
         address: Ipv4Addr::LOCALHOST.into(),
     }
