@@ -3,6 +3,7 @@
 mod accounts;
 mod browsers;
 mod clients;
+mod delegation;
 mod sessions;
 
 use std::net::Ipv4Addr;

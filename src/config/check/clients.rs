@@ -40,7 +40,7 @@ fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
         let name = table
             .get("name")
             .and_then(|name| name.parse(DisplayName::parse));
-        let read = table.required("grants", "[\"authorization_code\", \"refresh_token\"]");
+        table.required("grants", "[\"authorization_code\", \"refresh_token\"]");
         let grants = table.distinct("grants", Grant::parse);
         let client = Client {
             name,
@@ -58,8 +58,11 @@ fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
             secret: secret(table)?,
             id: id?,
         };
-        // A word that is none was told already, and what is missing with it is no second mistake.
-        let is_whole = read.is_some_and(|read| read.one_or_more().len() == client.grants.len());
+        // What is none was told already, and what is missing without it is no second mistake.
+        let written = |key| table.get(key).map_or(0, |value| value.one_or_more().len());
+        let is_whole = table.get("grants").is_some()
+            && written("grants") == client.grants.len()
+            && written("redirect_uris") == client.redirect_uris.len();
         for (key, why) in client.conflicts().into_iter().filter(|_| is_whole) {
             tell(table, key, why);
         }
