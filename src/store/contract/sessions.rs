@@ -166,10 +166,11 @@ async fn ending_is_recorded_once() {
     assert!(store.end_session(one, at(2)).await.unwrap().is_empty());
     let never = SessionId::new(Uuid::nil());
     assert!(store.end_session(never, at(2)).await.unwrap().is_empty());
-    assert_eq!(store.end_sessions(alice.id, at(3)).await.unwrap(), [two]);
+    let ended = store.end_sessions(alice.id, None, at(3)).await.unwrap();
+    assert_eq!(ended, [two]);
     assert!(
         store
-            .end_sessions(alice.id, at(4))
+            .end_sessions(alice.id, None, at(4))
             .await
             .unwrap()
             .is_empty()
