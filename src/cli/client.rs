@@ -125,7 +125,7 @@ pub(super) async fn run(
     match arguments.command {
         Command::Add(adding) => {
             let secret = (!adding.public).then(new_secret);
-            let client = client(config, adding, secret.as_deref())?;
+            let client = client(config, &adding, secret.as_deref())?;
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);
             }
@@ -229,7 +229,7 @@ async fn show(
 }
 
 /// As the file would read it, in the same words where it contradicts itself.
-fn client(config: &Config, adding: Adding, secret: Option<&str>) -> anyhow::Result<Client> {
+fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Result<Client> {
     let id = changeable(config, &adding.id)?;
     let scopes: Scopes = all(&adding.scopes, Scope::parse)?.into_iter().collect();
     let is_declared = |scope: &Scope| config.scopes.iter().any(|(other, _)| other == scope);

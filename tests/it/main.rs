@@ -21,6 +21,7 @@ mod bodies;
 mod catch_all;
 mod cli;
 mod client_certificates;
+mod clients;
 mod configuration;
 mod cors;
 mod curl;
