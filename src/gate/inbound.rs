@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
 use crate::gate::certificate::ClientCertificate;
+use crate::gate::cookie::take_session_cookie;
 use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
@@ -29,7 +30,6 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
-use crate::gate::strip::take_session_cookie;
 use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
@@ -211,7 +211,7 @@ impl<B> Inbound<B> {
         self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
-    /// The value of our own cookie, which is never forwarded.
+    /// The value of our own cookie, which is never forwarded; empty where there are several.
     pub fn cookie(&self) -> Option<&[u8]> {
         self.cookie.as_deref()
     }

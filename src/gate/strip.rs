@@ -1,5 +1,5 @@
 //! What no request may bring in: hop-by-hop fields, identity in any spelling, strangers' word on
-//! where a request comes from, our own cookie.
+//! where a request comes from.
 //!
 //! Strip first, insert last: what an app is told is set after this, from the permit alone.
 
@@ -16,7 +16,6 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::config::fold;
-use crate::token::cookie::SESSION_COOKIE;
 
 /// What is known about the outside before any request: whom to believe and what nobody may send.
 #[derive(Debug)]
@@ -299,41 +298,6 @@ pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName
         .collect()
 }
 
-/// Takes the gateway's own cookie out of `Cookie` (SECURITY 17); the others stay as they are, byte
-/// for byte, whatever their alphabet.
-/// Takes our own cookie out of a request, so that no app sees it (SECURITY 17). Browsers send one;
-/// where there are several, none of them counts.
-pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> {
-    fn is_ours(pair: &[u8]) -> bool {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.trim_ascii() == SESSION_COOKIE.as_bytes()
-    }
-    let lines = headers.get_all(header::COOKIE).iter();
-    let mut ours = lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter(|pair| is_ours(pair));
-    let (first, more) = (ours.next()?, ours.next());
-    let value = first.iter().position(|byte| *byte == b'=');
-    let value = value.and_then(|at| first.get(at + 1..)).unwrap_or_default();
-    let taken = more.is_none().then(|| value.trim_ascii().into());
-    let kept: Vec<HeaderValue> = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(|line| {
-            let pairs = line.as_bytes().split(|byte| *byte == b';');
-            let others = pairs.filter(|pair| !is_ours(pair)).map(<[u8]>::trim_ascii);
-            others.collect::<Vec<_>>().join(b"; ".as_slice())
-        })
-        .filter(|line| !line.is_empty())
-        .filter_map(|line| HeaderValue::from_bytes(&line).ok())
-        .collect();
-    headers.remove(header::COOKIE);
-    for line in kept {
-        headers.append(header::COOKIE, line);
-    }
-    taken
-}
-
 /// Whether [`fold`] would change the name: hardly any needs the copy.
 fn is_folded_otherwise(name: &str) -> bool {
     name.contains(['_', '.']) || name.contains("--")
@@ -365,7 +329,6 @@ mod tests {
             );
         }
         let mut unusual = Vec::new();
-        take_session_cookie(&mut headers);
         let dropped = strip(&mut headers, &mut unusual, &trust(), through_proxy);
         (headers, dropped)
     }
@@ -439,32 +402,6 @@ mod tests {
         );
         assert_eq!(left.len(), 2);
         assert_eq!(left.get("te").unwrap(), "trailers");
-    }
-
-    // SECURITY 17
-    #[test]
-    fn the_gateways_own_cookie_is_taken_out() {
-        let cookies = |lines: &[(&str, &str)]| {
-            let (left, _) = stripped(lines, false);
-            left.get_all("cookie")
-                .iter()
-                .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            cookies(&[("cookie", "a=1; __Host-portcullis=x; b=2")]),
-            ["a=1; b=2"]
-        );
-        assert_eq!(cookies(&[("cookie", "a=é; __Host-portcullis=x")]), ["a=é"]);
-        assert_eq!(
-            cookies(&[("cookie", "__Host-portcullis=x")]),
-            Vec::<String>::new()
-        );
-        assert_eq!(cookies(&[("cookie", "a=1;b=2")]), ["a=1;b=2"]);
-        assert_eq!(
-            cookies(&[("cookie", "a=1"), ("cookie", " __Host-portcullis =x")]),
-            ["a=1"]
-        );
     }
 
     proptest! {
