@@ -14,6 +14,7 @@ pub(crate) mod http2_upstream;
 pub(crate) mod nginx;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod tab;
 pub(crate) mod upstream;
 
 use std::sync::Once;

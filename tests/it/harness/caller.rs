@@ -73,6 +73,16 @@ impl Caller {
         }
     }
 
+    /// The host that it asks.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The origin of that host's pages, as a browser says it.
+    pub(crate) fn origin(&self) -> String {
+        format!("https://{}:{}", self.host, self.port)
+    }
+
     /// The same client with another access token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self {
