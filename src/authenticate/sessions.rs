@@ -234,17 +234,22 @@ impl BrowserSessions {
             Duration::MAX
         };
         let read = self.store.browser_session(session, now, idle).await;
+        let kept = unix_seconds(now + KEPT);
+        let dead_kept = unix_seconds(now + DEAD_KEPT);
+        let now = unix_seconds(now);
         let known = read.map_err(Arc::new)?.map(|read| {
-            let last_seen = unix_seconds(read.last_seen_at);
             Arc::new(Known {
                 identity: Identity::new(Claims::of_session(&read.user, &read.session), 0),
-                last_seen: AtomicU64::new(last_seen.max(seen_here)),
-                told: AtomicU64::new(last_seen),
+                // Whoever has it read uses it.
+                last_seen: AtomicU64::new(now),
+                told: AtomicU64::new(unix_seconds(read.last_seen_at)),
             })
         });
+        if let Some(known) = &known {
+            self.note(session, known, now);
+        }
         let identity = known.as_ref().map(|known| known.identity.clone());
-        let kept = if known.is_some() { KEPT } else { DEAD_KEPT };
-        let (until, now) = (unix_seconds(now + kept), unix_seconds(now));
+        let until = if known.is_some() { kept } else { dead_kept };
         let entry = Entry { known, until };
         self.shard(session).insert(session, entry, until, now);
         Ok(identity)

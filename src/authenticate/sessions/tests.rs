@@ -210,7 +210,25 @@ async fn a_session_that_is_in_use_here_outlives_what_the_store_knows_of_it() {
     assert!(matches!(bench.sessions.find(session), Found::Unknown));
     assert!(bench.recalled(session).await.is_some());
     bench.clock.advance(IDLE / 2);
+    // That was a use of it too.
+    assert!(matches!(bench.sessions.find(session), Found::Alive(_)));
+    bench.clock.advance(IDLE);
     assert!(matches!(bench.sessions.find(session), Found::Unknown));
+    assert!(bench.recalled(session).await.is_none());
+}
+
+#[tokio::test]
+async fn to_be_read_is_to_be_seen() {
+    let bench = Bench::new().await;
+    let session = bench.open().await;
+    for _ in 0..3 {
+        bench.clock.advance(IDLE / 2);
+        assert!(bench.recalled(session).await.is_some());
+        bench.sessions.write_seen().await;
+        // Another gateway, or this one after a start.
+        *bench.sessions.shard(session) = Recent::new(1);
+    }
+    bench.clock.advance(IDLE);
     assert!(bench.recalled(session).await.is_none());
 }
 
