@@ -55,6 +55,7 @@ use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
 use crate::gate::answer::Trail;
 use crate::gate::cookie::clear_cookie;
+use crate::gate::cookie::keep_private;
 use crate::gate::cors::CorsPolicy;
 use crate::gate::door::Door;
 use crate::gate::endpoint::Endpoint;
@@ -80,6 +81,7 @@ use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
+use crate::token::cookie::SESSION_COOKIE;
 use crate::upstream::Party;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -227,9 +229,9 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let by_cookie = match inbound.cookie() {
-                    None => None,
-                    Some(_) => Box::pin(self.known_by_cookie(route, &inbound, trail)).await?,
+                let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
+                    false => None,
+                    true => Box::pin(self.known_by_cookie(route, &inbound, trail)).await?,
                 };
                 let permit = match self.decide(route, &inbound, by_cookie.clone()) {
                     Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
@@ -286,11 +288,14 @@ impl Gate {
     ) -> Result<Permit, Rejection> {
         route.admit(&inbound.source().address)?;
         let credential = credential(route, inbound);
+        let issuers = &route.config().issuers;
         let caller = match (route.config().auth, by_cookie) {
             (Auth::None, _) => Caller::Anonymous,
             (Auth::Optional | Auth::Required, Some(identity)) => Caller::Known(identity),
-            (Auth::Optional, None) => self.authenticator.recognise(credential)?,
-            (Auth::Required, None) => Caller::Known(self.authenticator.identify(credential)?),
+            (Auth::Optional, None) => self.authenticator.recognise(credential, issuers)?,
+            (Auth::Required, None) => {
+                Caller::Known(self.authenticator.identify(credential, issuers)?)
+            }
         };
         Ok(route.authorize(caller, inbound.certificate())?)
     }
@@ -436,6 +441,9 @@ impl Gate {
         }
         if record.trail.dead_cookie {
             clear_cookie(headers);
+        }
+        if record.trail.by_cookie {
+            keep_private(headers);
         }
         let own_cors = || self.own_cors.as_deref().filter(|_| record.trail.own);
         let found = || record.trail.route.as_ref().and_then(|route| route.cors());

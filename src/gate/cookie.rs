@@ -23,7 +23,9 @@ use crate::gate::route::Route;
 use crate::gate::site::is_unsafe;
 use crate::gate::site::site_of;
 use crate::intake::Site;
+use crate::token::cookie::OwnCookies;
 use crate::token::cookie::SESSION_COOKIE;
+use crate::token::cookie::is_own;
 
 impl Gate {
     /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
@@ -47,6 +49,7 @@ impl Gate {
             },
         };
         trail.dead_cookie = known.is_none();
+        trail.by_cookie = known.is_some();
         let may_do_harm = is_unsafe(inbound.method()) || inbound.is_handshake();
         if known.is_some() && may_do_harm && !is_own_page(route, inbound) {
             return Err(Rejection::CrossSite);
@@ -54,15 +57,18 @@ impl Gate {
         Ok(known)
     }
 
-    /// Which session the cookie names. One that is forged, or of another host, names none.
+    /// Which session the cookie names. One that is forged, or of another host, names none; neither do two of
+    /// them, of which somebody has slipped one in.
     pub(super) fn named_by_cookie(
         &self,
         inbound: &Inbound,
         trail: &mut Trail,
     ) -> Option<SessionId> {
-        let cookie = inbound.cookie()?;
-        let named = self.sessions.named_by(cookie, inbound.host().name());
-        trail.dead_cookie = named.is_none();
+        let cookies = inbound.own_cookies();
+        let cookie = cookies.get(SESSION_COOKIE);
+        let host = inbound.host().name();
+        let named = cookie.and_then(|cookie| self.sessions.named_by(cookie, host));
+        trail.dead_cookie = named.is_none() && cookies.has(SESSION_COOKIE);
         named
     }
 }
@@ -94,31 +100,47 @@ pub(super) fn clear_cookie(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, no_store);
 }
 
-/// Takes our own cookie out of a request, so that no app sees it (SECURITY 17); the others stay as they
-/// are, byte for byte, whatever their alphabet. Browsers send one of that name for a host: where there
-/// are several, somebody has slipped in another, and what is given back is the value of none.
-pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> {
-    fn is_ours(pair: &[u8]) -> bool {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.trim_ascii() == SESSION_COOKIE.as_bytes()
+/// A cache that many share keeps no answer to a request with `Authorization`, unless the answer says so
+/// (RFC 9111 §3.5). Of cookies it knows nothing, and neither does the app of who may see what it answers.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    const SAID: [&[u8]; 5] = [
+        b"public",
+        b"s-maxage",
+        b"must-revalidate",
+        b"private",
+        b"no-store",
+    ];
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut directives = lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|directive| directive.split(|byte| *byte == b'=').next())
+        .map(<[u8]>::trim_ascii);
+    let is_said = directives.any(|name| SAID.iter().any(|said| name.eq_ignore_ascii_case(said)));
+    if !is_said {
+        let private = HeaderValue::from_static("private");
+        headers.append(header::CACHE_CONTROL, private);
     }
-    let lines = headers.get_all(header::COOKIE).iter();
-    let mut ours = lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter(|pair| is_ours(pair));
-    let (first, more) = (ours.next()?, ours.next());
-    let value = first.iter().position(|byte| *byte == b'=');
-    let value = value.and_then(|at| first.get(at + 1..)).unwrap_or_default();
-    let taken = match more {
-        None => value.trim_ascii().into(),
-        Some(_) => Box::default(),
-    };
+}
+
+/// Takes our own cookies out of a request, so that no app sees them (SECURITY 17); the others stay as they
+/// are, byte for byte, whatever their alphabet.
+pub(super) fn take_own_cookies(headers: &mut HeaderMap) -> OwnCookies {
+    let mut own = OwnCookies::default();
+    for line in headers.get_all(header::COOKIE) {
+        let pairs = line.as_bytes().split(|byte| *byte == b';').map(pair);
+        for (name, value) in pairs.filter(|(name, _)| is_own(name)) {
+            own.push(name, value);
+        }
+    }
+    if own.is_empty() {
+        return own;
+    }
     let kept: Vec<HeaderValue> = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|line| {
             let pairs = line.as_bytes().split(|byte| *byte == b';');
-            let others: Vec<_> = pairs.filter(|pair| !is_ours(pair)).collect();
+            let others: Vec<_> = pairs.filter(|sent| !is_own(pair(sent).0)).collect();
             let others = others.join(b";".as_slice());
             let others = others.trim_ascii();
             HeaderValue::from_bytes(others)
@@ -130,14 +152,22 @@ pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> 
     for line in kept {
         headers.append(header::COOKIE, line);
     }
-    Some(taken)
+    own
+}
+
+/// Name and value of a cookie as it is sent (RFC 6265 §4.2.1).
+fn pair(sent: &[u8]) -> (&[u8], &[u8]) {
+    let at = sent.iter().position(|byte| *byte == b'=');
+    let (name, value) = sent.split_at(at.unwrap_or(sent.len()));
+    let value = value.strip_prefix(b"=").unwrap_or(value);
+    (name.trim_ascii(), value.trim_ascii())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What is taken out of these lines, and what is left of them.
+    /// The session's cookie of these lines, and what is left of them.
     fn taken(lines: &[&str]) -> (Option<String>, Vec<String>) {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -145,7 +175,8 @@ mod tests {
             headers.append(header::COOKIE, line);
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let taken = take_session_cookie(&mut headers).map(|taken| text(&taken));
+        let own = take_own_cookies(&mut headers);
+        let taken = own.get(SESSION_COOKIE).map(text);
         let left = headers.get_all(header::COOKIE).iter();
         (taken, left.map(|line| text(line.as_bytes())).collect())
     }
@@ -173,9 +204,11 @@ mod tests {
         check(&["a=1", " __Host-portcullis =x"], Some("x"), &["a=1"]);
         check(&["__Host-portcullis", "b"], Some(""), &["b"]);
         check(&["__Host-portcullis=a=b"], Some("a=b"), &[]);
-        let odd = "a=\"1, 2\";b=;c; =d;;e=f g ;__host-portcullis=y;__Host-portcullis2=z";
+        let odd = "a=\"1, 2\";b=;c; =d;;e=f g ;__Host-portcullis2=z";
         check(&[odd], None, &[odd]);
         check(&[&format!("{odd};__Host-portcullis=x")], Some("x"), &[odd]);
+        let helpers = "__Host-portcullis-form=y; a=1; __host-Portcullis=z";
+        check(&[helpers], None, &["a=1"]);
     }
 
     // SECURITY 17
@@ -183,14 +216,10 @@ mod tests {
     fn of_several_none_counts_and_none_is_left() {
         check(
             &["__Host-portcullis=x; a=1; __Host-portcullis=x"],
-            Some(""),
+            None,
             &["a=1"],
         );
-        check(
-            &["__Host-portcullis=x", "__Host-portcullis=y"],
-            Some(""),
-            &[],
-        );
+        check(&["__Host-portcullis=x", "__Host-portcullis=y"], None, &[]);
     }
 
     #[test]
@@ -211,5 +240,31 @@ mod tests {
         assert_eq!(clear(&[]), (1, true));
         assert_eq!(clear(&["a=1", "__Host-portcullis-form=x"]), (1, true));
         assert_eq!(clear(&["__Host-portcullis=x; Path=/"]), (0, false));
+    }
+
+    #[test]
+    fn no_cache_that_many_share_keeps_what_a_cookie_opened() {
+        let check = |said: &[&'static str], is_added: bool| {
+            let mut headers = HeaderMap::new();
+            for line in said {
+                headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+            }
+            keep_private(&mut headers);
+            let lines: Vec<_> = headers.get_all(header::CACHE_CONTROL).iter().collect();
+            assert_eq!(lines[..said.len()], *said);
+            assert_eq!(
+                lines.get(said.len()).is_some_and(|it| *it == "private"),
+                is_added
+            );
+        };
+        check(&[], true);
+        check(&["max-age=60"], true);
+        check(&["max-age=60", "immutable"], true);
+        check(&["publicly"], true);
+        check(&["max-age=60, Public"], false);
+        check(&["max-age=0", "x ,s-maxage=5"], false);
+        check(&["no-store"], false);
+        check(&["must-revalidate"], false);
+        check(&["private=\"x-a\""], false);
     }
 }

@@ -131,7 +131,7 @@ async fn the_app_learns_who_it_is_and_never_sees_the_cookie() {
     let tab = alice(&gateway).await;
     let session = tab.get("/auth/me").await.expect(200).json()["session"].clone();
     let value = tab.cookie(SESSION).unwrap();
-    let others = [" a=\"1, 2\";b=", "  c==; d=e f;__host-portcullis=y;é"];
+    let others = [" a=\"1, 2\";b=", "  c==; d=e f;__Host-portcullis2=y;é"];
     let mut raw = gateway.raw().await;
     for (path, is_known) in [("/app", true), ("/optional", true), ("/open", false)] {
         let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
@@ -154,6 +154,8 @@ async fn the_app_learns_who_it_is_and_never_sees_the_cookie() {
     }
     let answer = tab.get("/app").await.expect(200);
     assert_eq!(answer.header("set-cookie"), "");
+    // A cache in front knows nothing of cookies.
+    assert_eq!(answer.header("cache-control"), "private");
     let seen = app.only();
     assert!(!seen.headers.contains_key("cookie"));
     assert_eq!(seen.header("x-auth-session"), session.as_str().unwrap());

@@ -78,11 +78,6 @@ impl Caller {
         &self.host
     }
 
-    /// The origin of that host's pages, as a browser says it.
-    pub(crate) fn origin(&self) -> String {
-        format!("https://{}:{}", self.host, self.port)
-    }
-
     /// The same client with another access token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self {
@@ -109,6 +104,11 @@ impl Caller {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// What a browser calls the origin of its pages.
+    pub(crate) fn origin(&self) -> String {
+        format!("https://{}:{}", self.host, self.port)
     }
 
     /// GET.
