@@ -59,7 +59,10 @@ impl RedirectUri {
         }
         // `https://host` is what browsers write as `https://host/`.
         let is_canonical = url.as_str() == text || url.as_str().strip_suffix('/') == Some(text);
-        if !is_canonical || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // RFC 3986 §2; of an app's own scheme the parser leaves more than that as it is.
+        let is_of_uris =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()+,;=%".contains(&byte);
+        if !is_canonical || !text.bytes().all(is_of_uris) {
             return Err(Malformed(
                 "write the redirect URI as browsers do: scheme and host in lower case, no default port, no \
                  `.` or `..`, no backslash, and %XX for what is not ASCII",
@@ -192,6 +195,9 @@ mod tests {
             "data:text/html,x",
             "myapp:/cb",
             "com.example.app:",
+            "com.example.app:\\cb",
+            "com.example.app:/c b",
+            "com.example.app:/\"cb",
             &format!("https://app.example.com/{}", "a".repeat(1024)),
         ] {
             assert!(RedirectUri::parse(bad).is_err(), "{bad}");
