@@ -23,6 +23,7 @@ use crate::account;
 use crate::account::Accounts;
 use crate::config::Gateway;
 use crate::config::OWN_ENDPOINTS;
+use crate::domain::PROTECTED_RESOURCE;
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::oauth;
@@ -59,10 +60,14 @@ pub fn router(
         router = router.route(&format!("{prefix}/{name}"), service);
     }
     let jwks = of_accounts("GET, HEAD", get(account::jwks::jwks));
-    let metadata = only("GET, HEAD", get(oauth::metadata::metadata)).with_state(oauth);
+    let metadata = only("GET, HEAD", get(oauth::metadata::metadata));
+    let metadata = metadata.with_state(Arc::clone(&oauth));
+    let resource = only("GET, HEAD", get(oauth::resource::metadata)).with_state(oauth);
     router
         .route("/.well-known/jwks.json", jwks)
         .route("/.well-known/oauth-authorization-server", metadata)
+        .route(PROTECTED_RESOURCE, resource.clone())
+        .route(&format!("{PROTECTED_RESOURCE}/{{*path}}"), resource)
         .merge(assets(gateway, look))
         .fallback(not_found)
 }

@@ -20,6 +20,7 @@ mod panic;
 pub mod path;
 pub mod reject;
 pub mod request_id;
+pub mod resource;
 pub mod route;
 mod site;
 pub mod source;
@@ -69,6 +70,7 @@ use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
 use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
@@ -80,6 +82,7 @@ use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
 use crate::intake::Site;
+use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Party;
@@ -131,7 +134,47 @@ pub struct Explained {
     pub route: Option<Arc<Route>>,
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
-    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Rejection>,
+    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Refused>,
+}
+
+/// A refusal: what the caller would be told, and what the log would keep.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer.
+    pub problem: Problem,
+    /// What became of the request.
+    pub decision: Decision,
+}
+
+impl Refused {
+    /// `route` is the request's, as far as that was found; `is_for` says whether the request is for the
+    /// route's resource.
+    fn new(
+        rejection: &Rejection,
+        route: Option<&Route>,
+        is_for: impl FnOnce(&DescribedResource) -> bool,
+    ) -> Self {
+        let mut problem = rejection.problem();
+        let may_challenge = matches!(
+            rejection,
+            Rejection::Unauthenticated(_) | Rejection::Forbidden(_)
+        );
+        if let Some(resource) = route.and_then(Route::resource)
+            && may_challenge
+            && is_for(resource)
+        {
+            resource.name_in(&mut problem);
+        }
+        let decision = rejection.decision(&problem);
+        Self { problem, decision }
+    }
+}
+
+impl From<Rejection> for Refused {
+    /// Of a request that no route was found for.
+    fn from(rejection: Rejection) -> Self {
+        Self::new(&rejection, None, |_| false)
+    }
 }
 
 /// The other side of a cross-origin request.
@@ -359,9 +402,13 @@ impl Gate {
                 })
             }
         };
+        let is_for = |resource: &DescribedResource| {
+            resource.covers(inbound.host().name(), inbound.path().as_str())
+        };
+        let refused = |rejection| Refused::new(&rejection, trail.route.as_deref(), is_for);
         Explained {
+            outcome: outcome.map_err(refused),
             route: trail.route,
-            outcome,
         }
     }
 
@@ -424,8 +471,9 @@ impl Gate {
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
-        let problem = rejection.problem();
-        let decision = rejection.decision(&problem);
+        let route = record.trail.route.as_deref();
+        let refused = Refused::new(rejection, route, |resource| record.is_for(resource));
+        let Refused { problem, decision } = refused;
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
         } else {

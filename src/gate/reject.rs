@@ -197,6 +197,7 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
     const INSUFFICIENT: &str = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
     match forbidden {
         Forbidden::Anonymous => Unauthenticated::Absent.problem(),
+        Forbidden::Audience => Unauthenticated::FOR_ANOTHER.problem(),
         Forbidden::Scopes(scopes) => with(
             refuse(
                 "insufficient_scope",
@@ -317,10 +318,12 @@ macro_rules! rejection_from {
 rejection_from!(Malformed, Limited, Unrouted, Unauthenticated);
 
 impl From<Forbidden> for Rejection {
-    /// A caller who may not because nobody said who it is is asked to say.
+    /// A caller who may not because nobody said who it is is asked to say; and a token for another resource
+    /// is none here (RFC 6750 §3.1, RFC 9068 §4).
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
             Forbidden::Anonymous => Self::Unauthenticated(Unauthenticated::Absent),
+            Forbidden::Audience => Self::Unauthenticated(Unauthenticated::FOR_ANOTHER),
             Forbidden::Scopes(_)
             | Forbidden::Roles
             | Forbidden::User

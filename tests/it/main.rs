@@ -50,6 +50,7 @@ mod pages;
 mod pressure;
 mod protocols;
 mod proxy_protocol;
+mod resources;
 mod route_keys;
 mod routing;
 mod security_matrix;
