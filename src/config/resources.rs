@@ -44,7 +44,10 @@ impl Resources {
 impl Config {
     /// The resources that any client may ask for.
     pub fn resources(&self) -> Resources {
-        let audiences = self.routes.iter().filter_map(|route| route.audience.clone());
+        let audiences = self
+            .routes
+            .iter()
+            .filter_map(|route| route.audience.clone());
         Resources {
             gateway: self.gateway.resource(),
             of_routes: distinct(audiences),

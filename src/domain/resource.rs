@@ -31,7 +31,10 @@ impl Resource {
         if !is_scheme || rest.is_empty() {
             return Err(WRONG);
         }
-        if ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it)) {
+        if ["http", "https"]
+            .iter()
+            .any(|it| scheme.eq_ignore_ascii_case(it))
+        {
             let url = Url::parse(text).map_err(|_| WRONG)?;
             let is_normal = bare(url.as_str()) == bare(text) && !url.authority().contains('@');
             if !is_normal {
@@ -137,7 +140,13 @@ impl From<Option<Resource>> for Audience {
 /// Without the slash of an empty path.
 fn bare(text: &str) -> &str {
     match text.strip_suffix('/') {
-        Some(rest) if rest.split_once("://").is_some_and(|(_, it)| !it.contains(['/', '?'])) => rest,
+        Some(rest)
+            if rest
+                .split_once("://")
+                .is_some_and(|(_, it)| !it.contains(['/', '?'])) =>
+        {
+            rest
+        }
         _ => text,
     }
 }
@@ -193,7 +202,9 @@ mod tests {
     #[test]
     fn an_empty_path_is_a_slash_and_no_other_difference_is_none() {
         let api = Resource::parse("https://api.example.com").unwrap();
-        assert!(api.is_called("https://api.example.com") && api.is_called("https://api.example.com/"));
+        assert!(
+            api.is_called("https://api.example.com") && api.is_called("https://api.example.com/")
+        );
         for other in [
             "https://api.example.com//",
             "https://api.example.com/v1",
@@ -233,7 +244,10 @@ mod tests {
     #[test]
     fn a_token_for_one_resource_is_for_no_other() {
         let resource = |text: &str| Resource::parse(text).unwrap();
-        let (one, other) = (resource("https://one.example"), resource("https://other.example"));
+        let (one, other) = (
+            resource("https://one.example"),
+            resource("https://other.example"),
+        );
         assert!(Audience::Gateway.admits(None) && Audience::Gateway.admits(Some(&one)));
         let for_one = Audience::from(Some(one.clone()));
         assert!(for_one.admits(Some(&one)));

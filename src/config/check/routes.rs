@@ -221,7 +221,8 @@ fn issuers(table: &Table<'_>, auth: Auth) -> Vec<Arc<str>> {
 fn audience(table: &Table<'_>, auth: Auth) -> Option<Resource> {
     let value = table.get("audience")?;
     let is_own = table.says("audience");
-    let are_tokens_read = auth != Auth::None && table.get("authorization").and_then(Value::written) != Some("forward");
+    let are_tokens_read = auth != Auth::None
+        && table.get("authorization").and_then(Value::written) != Some("forward");
     if is_own && !are_tokens_read {
         value.warning("this route reads nobody's token, so that it is asked of none");
     }
