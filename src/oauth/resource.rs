@@ -111,7 +111,7 @@ pub async fn metadata(
     let found = path.and_then(|path| oauth.documents.find(&origin.host, path));
     let document = found.ok_or_else(|| {
         let detail = "There is no such resource on this host.";
-        let problem = Problem::new(StatusCode::NOT_FOUND, "no_resource", detail);
+        let problem = Problem::new(StatusCode::NOT_FOUND, "no_endpoint", detail);
         Refusal::new(&origin, problem)
     })?;
     let cache = HeaderValue::from_static("public, max-age=300");

@@ -480,7 +480,8 @@ async fn another_portcullis_is_an_issuer_over_tls_of_its_own_authority() {
     app.assert_untouched();
 }
 
-// SECURITY 21; RFC 9700 §4.10.2
+// SECURITY 21
+// RFC 9700 §4.10.2
 #[tokio::test]
 async fn a_token_for_the_audience_of_one_route_is_nothing_at_its_neighbours() {
     let (issuer, app) = (Issuer::start().await, Upstream::start().await);

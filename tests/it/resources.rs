@@ -133,7 +133,8 @@ async fn opens(gateway: &Gateway, app: &Upstream, token: &str, opened: &[(&str, 
     app.assert_untouched();
 }
 
-// SECURITY 21; RFC 9700 §4.9.1 and §4.10.2: a token that one app gets is worthless at its neighbours.
+// SECURITY 21
+// RFC 9700 §4.9.1 and §4.10.2: a token that one app gets is worthless at its neighbours.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_one_resource_opens_its_routes_and_no_others() {
     let (gateway, app) = started().await;
@@ -330,7 +331,8 @@ async fn each_resource_describes_itself_at_its_own_address_and_nowhere_else() {
     app.assert_untouched();
 }
 
-// SECURITY 26; RFC 9728 §5.1
+// SECURITY 26
+// RFC 9728 §5.1
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_names_the_metadata_of_the_resource_that_was_asked_for() {
     let (gateway, app) = started().await;
