@@ -392,7 +392,8 @@ async fn sessions_are_ended_on_the_account_page() {
 /// RFC 9700 §4.12, SECURITY 40: what was posted must not be posted again elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_live_on_the_public_url_and_send_browsers_there() {
-    let gateway = Gateway::start(ROUTE);
+    let other = "[routes.other]\nhost = \"app.example.com\"\npath = \"/\"\nupstream = \"echo\"";
+    let gateway = Gateway::start(&format!("{ROUTE}\n{other}"));
     let person = Person::new(gateway.anonymous());
     let answer = person
         .open("https://app.example.com/auth/login?return_to=/app")
