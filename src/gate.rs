@@ -68,6 +68,7 @@ use crate::gate::limit::Spent;
 use crate::gate::panic::contained;
 use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
+use crate::gate::reject::Refused;
 use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
 use crate::gate::resource::DescribedResource;
@@ -82,7 +83,6 @@ use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
 use crate::intake::Site;
-use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Party;
@@ -135,46 +135,6 @@ pub struct Explained {
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
     pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Refused>,
-}
-
-/// A refusal: what the caller would be told, and what the log would keep.
-#[derive(Debug)]
-pub struct Refused {
-    /// The answer.
-    pub problem: Problem,
-    /// What became of the request.
-    pub decision: Decision,
-}
-
-impl Refused {
-    /// `route` is the request's, as far as that was found; `is_for` says whether the request is for the
-    /// route's resource.
-    fn new(
-        rejection: &Rejection,
-        route: Option<&Route>,
-        is_for: impl FnOnce(&DescribedResource) -> bool,
-    ) -> Self {
-        let mut problem = rejection.problem();
-        let may_challenge = matches!(
-            rejection,
-            Rejection::Unauthenticated(_) | Rejection::Forbidden(_)
-        );
-        if let Some(resource) = route.and_then(Route::resource)
-            && may_challenge
-            && is_for(resource)
-        {
-            resource.name_in(&mut problem);
-        }
-        let decision = rejection.decision(&problem);
-        Self { problem, decision }
-    }
-}
-
-impl From<Rejection> for Refused {
-    /// Of a request that no route was found for.
-    fn from(rejection: Rejection) -> Self {
-        Self::new(&rejection, None, |_| false)
-    }
 }
 
 /// The other side of a cross-origin request.
