@@ -9,6 +9,7 @@ pub mod form;
 mod grant;
 pub mod introspect;
 pub mod metadata;
+pub mod resource;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
@@ -18,9 +19,11 @@ use std::sync::Arc;
 
 use crate::account::Accounts;
 use crate::config::Config;
+use crate::config::Resources;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::oauth::metadata::Places;
+use crate::oauth::resource::Documents;
 
 /// What the endpoints of OAuth stand on.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct OAuth {
     accounts: Arc<Accounts>,
     declared: HashMap<ClientId, Client>,
     places: Places,
+    resources: Resources,
+    documents: Documents,
 }
 
 impl OAuth {
@@ -38,6 +43,8 @@ impl OAuth {
             accounts,
             declared: config.clients.iter().map(by_id).collect(),
             places: Places::new(config),
+            resources: config.resources(),
+            documents: Documents::new(config),
         }
     }
 }

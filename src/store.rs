@@ -24,6 +24,7 @@ use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::PasswordHash;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -266,6 +267,8 @@ pub struct Rotation {
     pub client: ClientId,
     /// What the access token is to hold, where that is less than the session may.
     pub asked: Option<Scopes>,
+    /// What is said that it is for, if anything is: what the session is for, or less.
+    pub target: Option<Option<Resource>>,
     /// How long the browser's session that it ends with may go unseen.
     pub parent_idle: Duration,
     /// The hash of what was presented; its MAC has been checked, so it was once ours.
@@ -285,12 +288,15 @@ pub struct Rotation {
     reason = "made once per refresh, and nearly always the large one"
 )]
 pub enum Rotated {
-    /// The successor is current: now, or since a moment ago within the grace.
+    /// The successor is current: now, or since a moment ago within the grace. The session is as it is, but
+    /// for what this one access token is for.
     Current(User, Session),
     /// The session has ended, expired, is another client's, or never was.
     Dead,
     /// More is asked for than the session may hold, which is this. Nothing was changed.
     TooMuch(Scopes),
+    /// It is asked for another resource than the session is for. Nothing was changed.
+    OtherTarget,
     /// A spent token came back: the session is ended with this very transaction.
     Reused,
 }

@@ -292,6 +292,7 @@ fn new_session(
         user: verified.user.id,
         client: ClientId::first_party(),
         scopes,
+        audience: None,
         authenticated_at: now,
         amr: Amr::password(),
         expires_at: now + ttl,

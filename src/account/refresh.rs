@@ -53,6 +53,7 @@ pub async fn refresh(
         // What a client has for a person is renewed by that client, at its own endpoint.
         client: ClientId::first_party(),
         asked: None,
+        target: None,
         parent_idle: accounts.sessions.rules().idle,
         presented: presented.hash(),
         successor: successor.hash(),
@@ -61,7 +62,7 @@ pub async fn refresh(
     });
     match rotated.await {
         Ok(Rotated::Current(user, session)) => Ok(granted(&accounts, &user, &session, &successor)),
-        Ok(Rotated::Dead | Rotated::TooMuch(_)) => Err(refuse(not_good())),
+        Ok(Rotated::Dead | Rotated::TooMuch(_) | Rotated::OtherTarget) => Err(refuse(not_good())),
         Ok(Rotated::Reused) => {
             accounts.bury([presented.session()], now);
             tracing::warn!(

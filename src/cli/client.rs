@@ -253,6 +253,7 @@ fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Res
         grants,
         consent: Consent::parse(&adding.consent)?,
         roles: all(&adding.roles, Role::parse)?,
+        resources: Vec::new(),
     };
     if let Some((key, why)) = client.conflicts().into_iter().next() {
         bail!("{key}: {why}");

@@ -144,6 +144,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
     let scopes = scopes(root);
+    let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
         gateway: root.table("gateway", gateway),
@@ -161,7 +162,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         routes,
         clients: clients::clients(root, &scopes),
         scopes,
-        issuers: issuers::issuers(root),
+        issuers,
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),

@@ -8,6 +8,7 @@ use crate::domain::DisplayName;
 use crate::domain::Grant;
 use crate::domain::Malformed;
 use crate::domain::RedirectUri;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -35,6 +36,8 @@ pub struct Client {
     pub consent: Consent,
     /// Which people may sign in with it: those who have one of these roles; everybody where there are none.
     pub roles: Vec<Role>,
+    /// For which resources it may ask beside those of the gateway's routes.
+    pub resources: Vec<Resource>,
 }
 
 /// Whether people are asked before a client gets tokens for them.

@@ -9,12 +9,14 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Session;
 use crate::domain::User;
 use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
+use crate::oauth::form::Form;
 use crate::token::id_token::IdToken;
 use crate::token::opaque::RefreshToken;
 
@@ -72,6 +74,14 @@ impl Granted<'_> {
 }
 
 impl OAuth {
+    /// What a request says that its tokens are for, if it says anything (RFC 8707 §2.2).
+    fn target(&self, client: &Client, form: &Form) -> Result<Option<Option<Resource>>, OAuthError> {
+        let asked = form.get("resource");
+        asked
+            .map(|asked| self.resource(client, Some(asked)))
+            .transpose()
+    }
+
     /// Ends what a client has for a person who may not sign in with it any more: its roles, or the
     /// client's, are others than they were.
     async fn refuse_without_role(

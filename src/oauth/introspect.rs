@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::authenticate::Identity;
 use crate::clock::unix_seconds;
+use crate::domain::Audience;
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
@@ -49,7 +51,7 @@ impl OAuth {
                 "active": true,
                 "token_type": "Bearer",
                 "iss": self.places.issuer(),
-                "aud": self.places.issuer(),
+                "aud": self.audience(&claims.audience),
                 "sub": identity.subject(),
                 "client_id": claims.client.as_str(),
                 "scope": claims.scopes.to_string(),
@@ -57,6 +59,17 @@ impl OAuth {
                 "sid": identity.session(),
             })
         })
+    }
+
+    /// RFC 7662 §2.2: a text, or a list of them. A token of ours is for one.
+    fn audience(&self, audience: &Audience) -> Value {
+        match audience {
+            Audience::Gateway => self.places.issuer().into(),
+            Audience::Resources(named) => match named.as_slice() {
+                [resource] => resource.as_str().into(),
+                several => several.iter().map(Resource::as_str).collect(),
+            },
+        }
     }
 
     /// It has no `token_type`, which is about access tokens (RFC 7662 §2.2).

@@ -26,24 +26,10 @@ pub async fn token(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respon
         let why = format!("{} is not among this client's grants.", grant.word());
         return Err(OAuthError::UnauthorizedClient(why));
     }
-    oauth.refuse_other_resource(&form)?;
     match grant {
         Grant::AuthorizationCode => grant::code::redeem(&oauth, &proven, &form).await,
         Grant::RefreshToken => grant::refresh::renew(&oauth, &proven, &form).await,
         Grant::ClientCredentials => grant::client::issue(&oauth, &proven, &form).await,
         Grant::DeviceCode => Err(OAuthError::UnsupportedGrantType),
-    }
-}
-
-impl OAuth {
-    /// RFC 8707 §2: there is one resource so far, the gateway and what stands behind it.
-    fn refuse_other_resource(&self, form: &Form) -> Result<(), OAuthError> {
-        let issuer = self.places.issuer();
-        match form.get("resource") {
-            Some(resource) if resource.trim_end_matches('/') != issuer => Err(
-                OAuthError::InvalidTarget(format!("Tokens are for {issuer} only.")),
-            ),
-            _ => Ok(()),
-        }
     }
 }

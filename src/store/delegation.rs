@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::domain::ClientId;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -43,6 +44,8 @@ pub struct NewCode {
     pub challenge: TokenHash,
     /// What the ID token repeats (OpenID Connect Core §3.1.2.1).
     pub nonce: Option<String>,
+    /// What its tokens are for; none is the gateway.
+    pub audience: Option<Resource>,
     /// Whether to remember that the person has consented to the scopes.
     pub consented: bool,
     /// When it is worth nothing any more.
@@ -79,6 +82,8 @@ pub struct Redemption {
     pub redirect_uri: Option<String>,
     /// SHA-256 of the verifier that it shows.
     pub challenge: TokenHash,
+    /// What it says that the tokens are for, if it says anything: what the code is for, or less.
+    pub target: Option<Option<Resource>>,
     /// What is opened.
     pub session: NewDelegatedSession,
 }

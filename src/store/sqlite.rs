@@ -289,6 +289,11 @@ const MIGRATIONS: &[Step] = &[
         "delegated sessions",
         include_str!("migrations/sqlite/0004_delegated_sessions.sql"),
     ),
+    (
+        5,
+        "audience of sessions",
+        include_str!("migrations/sqlite/0005_audience_of_sessions.sql"),
+    ),
 ];
 
 fn blob(id: Uuid) -> Vec<u8> {

@@ -182,6 +182,7 @@ mod tests {
             user: user().id,
             client: ClientId::parse("notes-web").unwrap(),
             scopes: Scopes::parse(scopes).unwrap(),
+            audience: None,
             authenticated_at: at(0),
             amr: Amr::password(),
             expires_at: at(10_000),
@@ -231,7 +232,7 @@ mod tests {
                 "sid": session("").id.to_string(),
             });
             assert_eq!(claims, expected);
-            let judged = Verifier::new(ISSUER).verify(&keys, &token, at(5));
+            let judged = Verifier::new(ISSUER, Vec::new()).verify(&keys, &token, at(5));
             assert_eq!(judged.unwrap_err(), Invalid::WrongType);
         }
     }

@@ -47,7 +47,7 @@ impl Bench {
         let revocations = Arc::new(Revocations::default());
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
         let judge = Judge::new(
-            Verifier::new("https://localhost"),
+            Verifier::new("https://localhost", Vec::new()),
             keys,
             Arc::clone(&revocations),
             Arc::default(),
@@ -83,6 +83,7 @@ impl Bench {
             user: self.user,
             client: ClientId::first_party(),
             scopes: Scopes::default(),
+            audience: None,
             authenticated_at: now,
             amr: Amr::password(),
             expires_at: now + MAX,

@@ -11,6 +11,7 @@ use crate::domain::Consent;
 use crate::domain::DisplayName;
 use crate::domain::Grant;
 use crate::domain::RedirectUri;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -55,6 +56,7 @@ fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
                 Consent::Ask,
             ),
             roles: table.distinct("roles", Role::parse),
+            resources: table.distinct("resources", Resource::parse),
             secret: secret(table)?,
             id: id?,
         };

@@ -22,12 +22,14 @@ pub(in crate::oauth) async fn issue(
 ) -> Result<Response, OAuthError> {
     let client = &proven.client;
     let scopes = scopes(client, form.get("scope"))?;
+    let audience = oauth.resource(client, form.get("resource"))?;
     let accounts = &oauth.accounts;
     let now = accounts.clock.now();
     let session = MachineSession {
         id: SessionId::new(fresh_id(now)),
         client: client.id.clone(),
         scopes,
+        audience,
         expires_at: accounts.access.expiry(now),
         address: form.origin.address,
     };

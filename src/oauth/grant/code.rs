@@ -31,6 +31,7 @@ pub(in crate::oauth) async fn redeem(
         let why = "code_verifier must have 43 to 128 letters, digits, '-', '.', '_' or '~'.";
         return Err(OAuthError::InvalidRequest(why.to_owned()));
     }
+    let target = oauth.target(client, form)?;
     // A forged code dies here, before the database.
     let code = OneUse::parse(&accounts.vault, Kind::AuthorizationCode, code);
     let code = code.ok_or(NOT_GOOD)?;
@@ -45,6 +46,7 @@ pub(in crate::oauth) async fn redeem(
         redirect_uri: form.get("redirect_uri").map(str::to_owned),
         // RFC 7636 §4.6, by S256 alone.
         challenge: Client::hash(verifier),
+        target,
         session: NewDelegatedSession {
             id,
             address: form.origin.address,
@@ -96,8 +98,8 @@ fn is_verifier(text: &str) -> bool {
 }
 
 const NOT_GOOD: OAuthError = OAuthError::InvalidGrant(
-    "The code is unknown, spent, older than a minute, or was issued for another client, redirect_uri or \
-     code_verifier: begin again.",
+    "The code is unknown, spent, older than a minute, or was issued for another client, redirect_uri, \
+     code_verifier or resource: begin again.",
 );
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(in crate::oauth) async fn renew(
     let asked = asked.map_err(|_| {
         OAuthError::InvalidScope("scope must be scopes separated by one blank each.".to_owned())
     })?;
+    let target = oauth.target(client, form)?;
     // A forged token dies here, before the database.
     let presented = RefreshToken::parse(&accounts.vault, presented).ok_or(NOT_GOOD)?;
     let successor = presented.successor(&accounts.vault);
@@ -34,6 +35,7 @@ pub(in crate::oauth) async fn renew(
         session: presented.session(),
         client: client.id.clone(),
         asked: asked.clone(),
+        target,
         parent_idle: accounts.sessions.rules().idle,
         presented: presented.hash(),
         successor: successor.hash(),
@@ -63,6 +65,9 @@ pub(in crate::oauth) async fn renew(
         Rotated::TooMuch(scopes) => Err(OAuthError::InvalidScope(format!(
             "What was granted are these scopes: {scopes}."
         ))),
+        Rotated::OtherTarget => Err(OAuthError::InvalidTarget(
+            "What was granted is for another resource.".to_owned(),
+        )),
         Rotated::Dead => Err(NOT_GOOD),
         Rotated::Reused => {
             accounts.bury([presented.session()], now);

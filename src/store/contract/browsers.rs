@@ -33,6 +33,7 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
             user,
             client: ClientId::first_party(),
             scopes: Scopes::parse("notes:read").unwrap(),
+            audience: None,
             authenticated_at: at(0),
             amr: Amr::password(),
             expires_at: at(1000),

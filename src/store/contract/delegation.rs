@@ -11,6 +11,7 @@ use crate::domain::ClientId;
 use crate::domain::Consent;
 use crate::domain::Grant;
 use crate::domain::RedirectUri;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
@@ -67,6 +68,7 @@ fn code(user: UserId, parent: SessionId, seed: u8, scopes: &str) -> NewCode {
         redirect_uri_sent: true,
         challenge: hash(200),
         nonce: Some("n-0S6".to_owned()),
+        audience: None,
         consented: false,
         expires_at: at(61),
         now: at(1),
@@ -81,6 +83,7 @@ fn redemption(seed: u8) -> Redemption {
         proof: ClientProof::Declared,
         redirect_uri: Some(CALLBACK.to_owned()),
         challenge: hash(200),
+        target: None,
         session: NewDelegatedSession {
             id: SessionId::new(Uuid::now_v7()),
             address: Ipv4Addr::LOCALHOST.into(),
@@ -329,6 +332,75 @@ async fn a_refresh_token_is_its_clients_and_never_widens() {
 }
 
 #[tokio::test]
+async fn tokens_are_for_what_was_granted_or_less() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let parent = browser(&store, alice.id, None).await;
+    let [api, other] =
+        ["https://api.example.com", "urn:other"].map(|text| Resource::parse(text).unwrap());
+    for (seed, granted, asked, expected) in [
+        (1, None, None, Some(None)),
+        (2, None, Some(Some(&api)), Some(Some(&api))),
+        (3, Some(&api), None, Some(Some(&api))),
+        (4, Some(&api), Some(Some(&api)), Some(Some(&api))),
+        (5, Some(&api), Some(Some(&other)), None),
+        (6, Some(&api), Some(None), None),
+    ] {
+        let new = NewCode {
+            audience: granted.cloned(),
+            ..code(alice.id, parent, seed, "offline_access")
+        };
+        assert!(store.issue_code(new).await.unwrap());
+        let redemption = Redemption {
+            target: asked.map(Option::<&Resource>::cloned),
+            ..redemption(seed)
+        };
+        let redeemed = store.redeem_code(redemption).await.unwrap();
+        let audience = match redeemed {
+            Redeemed::Opened { session, .. } => Some(session.audience),
+            _ => None,
+        };
+        assert_eq!(
+            audience,
+            expected.map(Option::<&Resource>::cloned),
+            "{seed}"
+        );
+    }
+
+    let session = delegated(&store, alice.id, parent, 7, "offline_access").await;
+    let rotated = async |presented, target: Option<&Resource>| {
+        let rotation = Rotation {
+            target: target.cloned().map(Some),
+            ..renewal(session, presented, presented + 1, 3)
+        };
+        store.rotate_refresh(rotation).await.unwrap()
+    };
+    // One access token may be for less, and the next one for all again.
+    let narrow = rotated(7, Some(&api)).await;
+    assert!(matches!(narrow, Rotated::Current(_, now) if now.audience == Some(api.clone())));
+    let wide = rotated(8, None).await;
+    assert!(matches!(wide, Rotated::Current(_, now) if now.audience.is_none()));
+
+    let new = NewCode {
+        audience: Some(api.clone()),
+        ..code(alice.id, parent, 20, "offline_access")
+    };
+    assert!(store.issue_code(new).await.unwrap());
+    let opened = store.redeem_code(redemption(20)).await.unwrap();
+    let Redeemed::Opened { session, .. } = opened else {
+        panic!("{opened:?}");
+    };
+    let elsewhere = Rotation {
+        target: Some(Some(other)),
+        ..renewal(session.id, 20, 21, 3)
+    };
+    let refused = store.rotate_refresh(elsewhere).await.unwrap();
+    assert!(matches!(refused, Rotated::OtherTarget));
+    let here = store.rotate_refresh(renewal(session.id, 20, 21, 3)).await;
+    assert!(matches!(here.unwrap(), Rotated::Current(_, now) if now.audience == Some(api)));
+}
+
+#[tokio::test]
 async fn what_is_bound_to_a_browser_idles_away_with_it() {
     let (store, _folder) = Store::for_test().await;
     let alice = alice(&store).await;
@@ -360,6 +432,7 @@ fn stored(secret: Option<TokenHash>) -> Client {
         grants: vec![Grant::AuthorizationCode, Grant::RefreshToken],
         consent: Consent::Ask,
         roles: vec![super::role("staff")],
+        resources: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::Grant;
 use crate::domain::MachineSession;
 use crate::domain::Malformed;
 use crate::domain::RedirectUri;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::TokenHash;
 use crate::store::ClientProof;
@@ -156,7 +157,7 @@ impl Store {
         }
         sqlx::query(
             "INSERT INTO sessions (kind, id, client, scopes, amr, authenticated_at, expires_at, \
-             address, last_seen_at) VALUES ('machine', $1, $2, $3, '', $4, $5, $6, $4)",
+             address, last_seen_at, audience) VALUES ('machine', $1, $2, $3, '', $4, $5, $6, $4, $7)",
         )
         .bind(blob(session.id.uuid()))
         .bind(session.client.as_str())
@@ -164,6 +165,7 @@ impl Store {
         .bind(millis(now))
         .bind(millis(session.expires_at))
         .bind(session.address.to_string())
+        .bind(session.audience.as_ref().map(Resource::as_str))
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -235,6 +237,7 @@ fn client_from(row: &SqliteRow) -> Result<StoredClient, sqlx::Error> {
             grants: parsed(row, "grants", |text| list(text, Grant::parse))?,
             consent: parsed(row, "consent", Consent::parse)?,
             roles: parsed(row, "roles", users::split)?,
+            resources: Vec::new(),
         },
         disabled: row.try_get("disabled")?,
         created_at: time(row, "created_at")?,

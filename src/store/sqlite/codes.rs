@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::ClientId;
 use crate::domain::Handle;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -25,6 +26,7 @@ use crate::store::sqlite::clients;
 use crate::store::sqlite::consents;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
+use crate::store::sqlite::parsed_if_any;
 use crate::store::sqlite::sessions;
 use crate::store::sqlite::time;
 use crate::store::sqlite::users;
@@ -43,8 +45,8 @@ impl Store {
         }
         sqlx::query(
             "INSERT INTO codes (hash, client, user_id, parent, scopes, redirect_uri, \
-             redirect_uri_sent, challenge, nonce, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             redirect_uri_sent, challenge, nonce, audience, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(new.hash.as_bytes().as_slice())
         .bind(new.client.as_str())
@@ -55,6 +57,7 @@ impl Store {
         .bind(new.redirect_uri_sent)
         .bind(new.challenge.as_bytes().as_slice())
         .bind(&new.nonce)
+        .bind(new.audience.as_ref().map(Resource::as_str))
         .bind(millis(new.expires_at))
         .execute(&mut *transaction)
         .await?;
@@ -131,6 +134,10 @@ async fn open(
     if !agrees || !clients::still_proven(connection, &redemption.client, redemption.proof).await? {
         return Ok(None);
     }
+    let audience = parsed_if_any(row, "audience", Resource::parse)?;
+    let Some(audience) = narrowed(audience, redemption.target.as_ref()) else {
+        return Ok(None);
+    };
     let parent = SessionId::new(uuid(row, "parent")?);
     let user = UserId::new(uuid(row, "user_id")?);
     let Some((user, browser)) = living_parent(connection, parent, user, new.now).await? else {
@@ -144,6 +151,7 @@ async fn open(
         user: user.id,
         client: redemption.client.clone(),
         scopes,
+        audience,
         authenticated_at: browser.authenticated_at,
         amr: browser.amr,
         expires_at: if is_offline {
@@ -158,6 +166,19 @@ async fn open(
     Ok(Some((user, session)))
 }
 
+/// What tokens are for, where `asked` is what was said of it now (RFC 8707 §2.2). What was granted for the
+/// gateway may be used for one resource alone, and nothing else be changed; `None` where it would be.
+pub(super) fn narrowed(
+    granted: Option<Resource>,
+    asked: Option<&Option<Resource>>,
+) -> Option<Option<Resource>> {
+    match (granted, asked) {
+        (granted, None) => Some(granted),
+        (None, Some(asked)) => Some(asked.clone()),
+        (granted, Some(asked)) => (granted == *asked).then_some(granted),
+    }
+}
+
 /// Takes a session down that a client has for a person. With a parent it ends when that ends.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
@@ -167,8 +188,8 @@ pub(super) async fn insert(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO sessions (kind, id, user_id, client, scopes, amr, parent, authenticated_at, \
-         expires_at, address, refresh_current, last_seen_at) \
-         VALUES ('delegated', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         expires_at, address, refresh_current, last_seen_at, audience) \
+         VALUES ('delegated', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(blob(session.id.uuid()))
     .bind(blob(session.user.uuid()))
@@ -181,6 +202,7 @@ pub(super) async fn insert(
     .bind(session.address.to_string())
     .bind(new.refresh.as_ref().map(|hash| hash.as_bytes().as_slice()))
     .bind(millis(new.now))
+    .bind(session.audience.as_ref().map(Resource::as_str))
     .execute(connection)
     .await?;
     Ok(())

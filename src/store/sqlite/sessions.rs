@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Handle;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -24,8 +25,10 @@ use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::sqlite::blob;
 use crate::store::sqlite::changes::record;
+use crate::store::sqlite::codes;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
+use crate::store::sqlite::parsed_if_any;
 use crate::store::sqlite::time;
 use crate::store::sqlite::users;
 use crate::store::sqlite::uuid;
@@ -37,8 +40,8 @@ impl Store {
         let mut transaction = self.write().await?;
         let opened = sqlx::query(
             "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
-             address, user_agent, refresh_current, last_seen_at, amr) \
-             SELECT 'tokens', $1, id, $3, $4, $5, $6, $7, $8, $9, $5, $11 FROM users \
+             address, user_agent, refresh_current, last_seen_at, amr, audience) \
+             SELECT 'tokens', $1, id, $3, $4, $5, $6, $7, $8, $9, $5, $11, $12 FROM users \
              WHERE id = $2 AND NOT disabled AND password_version = $10",
         )
         .bind(blob(new.session.id.uuid()))
@@ -52,6 +55,7 @@ impl Store {
         .bind(new.refresh.as_bytes().as_slice())
         .bind(new.password_version.cast_signed())
         .bind(new.session.amr.to_string())
+        .bind(new.session.audience.as_ref().map(Resource::as_str))
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -64,7 +68,6 @@ impl Store {
     /// successor is unused: after that its return means that two parties hold it.
     pub async fn rotate_refresh(&self, rotation: Rotation) -> Result<Rotated, Unavailable> {
         let mut transaction = self.write().await?;
-        let id = blob(rotation.session.uuid());
         let alive = Alive {
             session: rotation.session,
             client: &rotation.client,
@@ -81,33 +84,36 @@ impl Store {
             return Ok(Rotated::Dead);
         }
         let presented = Presented::judge(&row, &rotation)?;
-        let is_good = !matches!(presented, Presented::Reused);
-        if let Some(asked) = rotation.asked.as_ref().filter(|_| is_good)
-            && !asked.is_subset_of(&session.scopes)
-        {
+        if let Presented::Reused = presented {
+            end(&mut transaction, rotation.session, rotation.now).await?;
+            transaction.commit().await?;
+            return Ok(Rotated::Reused);
+        }
+        let asks_too_much = |asked: &Scopes| !asked.is_subset_of(&session.scopes);
+        if rotation.asked.as_ref().is_some_and(asks_too_much) {
             return Ok(Rotated::TooMuch(session.scopes));
         }
-        match presented {
-            Presented::Current => {
-                sqlx::query(
-                    "UPDATE sessions SET refresh_previous = refresh_current, refresh_current = $2, \
-                     rotated_at = $3, last_seen_at = $3 WHERE id = $1",
-                )
-                .bind(&id)
-                .bind(rotation.successor.as_bytes().as_slice())
-                .bind(millis(rotation.now))
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await?;
-                Ok(Rotated::Current(user, session))
-            }
-            Presented::SpentJustNow => Ok(Rotated::Current(user, session)),
-            Presented::Reused => {
-                end(&mut transaction, rotation.session, rotation.now).await?;
-                transaction.commit().await?;
-                Ok(Rotated::Reused)
-            }
+        let granted = session.audience.clone();
+        let Some(audience) = codes::narrowed(granted, rotation.target.as_ref()) else {
+            return Ok(Rotated::OtherTarget);
+        };
+        if let Presented::Current = presented {
+            sqlx::query(
+                "UPDATE sessions SET refresh_previous = refresh_current, refresh_current = $2, \
+                 rotated_at = $3, last_seen_at = $3 WHERE id = $1",
+            )
+            .bind(blob(rotation.session.uuid()))
+            .bind(rotation.successor.as_bytes().as_slice())
+            .bind(millis(rotation.now))
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
         }
+        let session = Session {
+            audience,
+            ..session
+        };
+        Ok(Rotated::Current(user, session))
     }
 
     /// The session of a refresh token that is good now, and of this client.
@@ -304,6 +310,7 @@ pub(super) fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
         user: UserId::new(uuid(row, "user_id")?),
         client: parsed(row, "client", ClientId::parse)?,
         scopes: parsed(row, "scopes", Scopes::parse)?,
+        audience: parsed_if_any(row, "audience", Resource::parse)?,
         authenticated_at: time(row, "authenticated_at")?,
         amr: parsed(row, "amr", Amr::parse)?,
         expires_at: time(row, "expires_at")?,

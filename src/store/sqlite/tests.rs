@@ -167,7 +167,7 @@ async fn a_newer_schema_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     let store = Store::open(&path, Open::Create).await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 4")
+    sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 5")
         .execute(&store.writer)
         .await
         .unwrap();
@@ -223,6 +223,7 @@ async fn a_database_of_the_first_version_keeps_its_sessions() {
         session: SessionId::new(session),
         client: ClientId::first_party(),
         asked: None,
+        target: None,
         parent_idle: Duration::ZERO,
         presented: TokenHash::new([1; 32]),
         successor: TokenHash::new([3; 32]),

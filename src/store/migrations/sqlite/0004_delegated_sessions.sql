@@ -71,6 +71,7 @@ CREATE TABLE codes (
     redirect_uri_sent INTEGER NOT NULL, -- whether the client named it
     challenge         BLOB    NOT NULL CHECK (length(challenge) = 32), -- SHA-256 of its verifier
     nonce             TEXT,
+    audience          TEXT, -- the resource that was asked for (RFC 8707); NULL is the gateway
     expires_at        INTEGER NOT NULL,
     spent_at          INTEGER,
     session           BLOB    CHECK (length(session) = 16) -- what it opened
