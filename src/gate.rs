@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod certificate;
 pub mod cors;
+pub mod described;
 pub mod door;
 pub mod endpoint;
 mod forward;
@@ -26,6 +27,7 @@ pub mod source;
 pub mod streams;
 pub mod strip;
 pub mod tunnel;
+mod vouch;
 pub mod websocket;
 
 use std::pin::pin;
@@ -55,6 +57,7 @@ use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
 use crate::gate::answer::Trail;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::Endpoint;
 use crate::gate::endpoint::OwnPaths;
@@ -98,7 +101,9 @@ pub struct Gate {
     pub limits: Limits,
     /// Where our own endpoints are.
     pub own_paths: OwnPaths,
-    /// Which origins may call them.
+    /// Who may ask about requests of others.
+    pub callers: Option<Callers>,
+    /// Which origins may call our own endpoints.
     pub own_cors: Option<Arc<CorsPolicy>>,
     /// Whether browsers are told to come back over https only.
     pub hsts: Hsts,
@@ -168,6 +173,11 @@ impl Gate {
         connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
+        if let Some(callers) = &self.callers
+            && let Some(manner) = callers.manner(connection, &request)
+        {
+            return Box::pin(self.vouch(callers, manner, connection, request)).await;
+        }
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
@@ -232,23 +242,8 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let by_cookie = match inbound.cookie() {
-                    None => None,
-                    Some(cookie) => {
-                        Box::pin(self.known_by_cookie(route, &inbound, cookie, trail)).await?
-                    }
-                };
-                let permit = match self.decide(route, &inbound, by_cookie.clone()) {
-                    Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
-                        Box::pin(self.authenticator.keys_asked(place)).await;
-                        self.decide(route, &inbound, by_cookie)?
-                    }
-                    decided => decided?,
-                };
-                if let Caller::Known(identity) = permit.caller() {
-                    trail.identity = Some(identity.clone());
-                }
-                self.limits.admit_caller(&permit, inbound.source(), spent)?;
+                route.leads_somewhere()?;
+                let permit = self.permit(route, &inbound, trail, spent).await?;
                 let party = self.party(&permit, inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
@@ -265,10 +260,36 @@ impl Gate {
         }
     }
 
+    /// Leave to pass a route, once what the caller may spend there is spent.
+    async fn permit<B>(
+        &self,
+        route: &Arc<Route>,
+        inbound: &Inbound<B>,
+        trail: &mut Trail,
+        spent: &mut Spent,
+    ) -> Result<Permit, Rejection> {
+        let by_cookie = match inbound.cookie() {
+            None => None,
+            Some(cookie) => Box::pin(self.known_by_cookie(route, inbound, cookie, trail)).await?,
+        };
+        let permit = match self.decide(route, inbound, by_cookie.clone()) {
+            Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
+                Box::pin(self.authenticator.keys_asked(place)).await;
+                self.decide(route, inbound, by_cookie)?
+            }
+            decided => decided?,
+        };
+        if let Caller::Known(identity) = permit.caller() {
+            trail.identity = Some(identity.clone());
+        }
+        self.limits.admit_caller(&permit, inbound.source(), spent)?;
+        Ok(permit)
+    }
+
     /// On whose behalf an app is asked.
     fn party(&self, permit: &Permit, source: &Source) -> Party {
         let upstream = match permit.target() {
-            Target::Echo => None,
+            Target::Echo | Target::Verify => None,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let hashed = upstream.and_then(Upstream::hashes);
@@ -286,10 +307,10 @@ impl Gate {
 
     /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
     /// as absent. What is not remembered is read from the store, behind the door.
-    async fn known_by_cookie(
+    async fn known_by_cookie<B>(
         &self,
         route: &Arc<Route>,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
         cookie: &[u8],
         trail: &mut Trail,
     ) -> Result<Option<Identity>, Rejection> {
@@ -315,7 +336,7 @@ impl Gate {
 
     /// Whether the page that has the browser send this is of the same origin, or of one that the route
     /// admits with its user's cookies.
-    fn is_own_page(&self, route: &Route, inbound: &Inbound) -> bool {
+    fn is_own_page<B>(&self, route: &Route, inbound: &Inbound<B>) -> bool {
         let mut origins = inbound.headers().get_all(header::ORIGIN).iter();
         let (origin, more) = (origins.next(), origins.next());
         let is_admitted = |origin| {
@@ -352,6 +373,11 @@ impl Gate {
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
             Ok(Destination::Upstream(route)) => {
                 self.decide(route, &inbound, None).and_then(|permit| {
+                    if route.leads_somewhere().is_err() {
+                        let mut told = HeaderMap::new();
+                        self.headers.identify(&mut told, &permit, &inbound);
+                        return Ok(Some((inbound.path().target().clone(), told)));
+                    }
                     let target = permit.target_for_app(inbound.path())?;
                     let mut headers = inbound.take_headers();
                     self.headers.complete(&mut headers, &permit, &inbound);
@@ -390,6 +416,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
+            route.leads_somewhere()?;
             route.admit(&inbound.source().address)?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
@@ -405,7 +432,7 @@ impl Gate {
 
     /// Who asks from another origin, and the policy that answers. Known before anything is decided,
     /// so that a refusal can be read as well as an answer; `None`, at no cost, for everybody else.
-    fn reader(&self, inbound: &Inbound) -> Option<Reader<'_>> {
+    fn reader<B>(&self, inbound: &Inbound<B>) -> Option<Reader<'_>> {
         let origin = inbound.headers().get(header::ORIGIN)?.clone();
         let (path, method) = (inbound.path(), inbound.method());
         if self.own_paths.find(path, method).is_some() {
@@ -507,7 +534,7 @@ impl Gate {
         response.map(|body| body.recorded(record, &self.streams))
     }
 
-    fn count_dropped(&self, inbound: &Inbound) {
+    fn count_dropped<B>(&self, inbound: &Inbound<B>) {
         let dropped = inbound.dropped();
         for (reason, count) in [
             ("identity_alias", dropped.identity),

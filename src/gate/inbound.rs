@@ -128,6 +128,7 @@ impl<B> Inbound<B> {
             Ok(checked) => checked,
             Err(malformed) => {
                 let unclean = Unclean {
+                    is_head: method == Method::HEAD,
                     is_call: grpc::is_call(&method, version, &headers),
                     method,
                     path: uri.path().to_owned(),
@@ -295,6 +296,8 @@ pub struct Unclean {
     pub path: String,
     /// The protocol version.
     pub version: Version,
+    /// Whether what is answered asks for a header without its content.
+    pub is_head: bool,
     /// Whether it is a call of gRPC.
     pub is_call: bool,
     /// Who is held responsible.
