@@ -85,7 +85,7 @@ fn busy() -> Problem {
 }
 
 /// 503, and the cause into the log: the one place where a failing store is reported to callers.
-fn unavailable(error: &Unavailable) -> Problem {
+pub fn unavailable(error: &Unavailable) -> Problem {
     tracing::error!(%error, "the store does not answer");
     Problem::store_unavailable()
 }

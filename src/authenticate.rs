@@ -112,6 +112,8 @@ pub enum Unauthenticated {
     Absent,
     /// A credential that is not good, and why, for the log.
     Refused(Reason),
+    /// It says that it is of another issuer, whose tokens are not admitted where it was sent.
+    IssuerNotAdmitted,
     /// The keys of another issuer, by its place, are needed and not here: ask for them, and judge again.
     KeysWanted(usize),
     /// The keys of another issuer are not to be had.
@@ -122,6 +124,13 @@ impl Unauthenticated {
     /// 401 as RFC 6750 §3.1 has it: no error code where there was no credential.
     pub fn problem(self) -> Problem {
         let (code, detail, challenge) = match self {
+            Self::IssuerNotAdmitted => {
+                return Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "issuer_not_admitted",
+                    "Access tokens of this issuer do not pass here.",
+                );
+            }
             Self::KeysWanted(_) | Self::IssuerUnavailable => {
                 return Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -154,6 +163,7 @@ impl Unauthenticated {
         match self {
             Self::Absent => "no_credential",
             Self::Refused(reason) => reason.label(),
+            Self::IssuerNotAdmitted => "issuer_not_admitted",
             Self::KeysWanted(_) | Self::IssuerUnavailable => "issuer_unavailable",
         }
     }
@@ -250,12 +260,14 @@ impl Judge {
     fn judge_outside(
         &self,
         token: &str,
+        admitted: &[Arc<str>],
         refused: Unauthenticated,
         now: SystemTime,
     ) -> Result<Identity, Unauthenticated> {
-        match verify_outside(&self.issuers, token, now) {
+        match verify_outside(&self.issuers, admitted, token, now) {
             Ok((claims, generation)) => Ok(Identity::new(claims, generation)),
             Err(NotOutside::Stranger) => Err(refused),
+            Err(NotOutside::NotAdmitted) => Err(Unauthenticated::IssuerNotAdmitted),
             Err(NotOutside::Invalid(invalid)) => {
                 Err(Unauthenticated::Refused(Reason::Invalid(invalid)))
             }
@@ -345,16 +357,17 @@ fn tail(token: &[u8]) -> Option<Tail> {
 }
 
 impl Authenticator {
-    /// Remembers at most `verified_max` tokens, at some 1.7 KiB each.
+    /// Remembers at most `verified_max` tokens, at some 1.7 KiB each. Others' tokens are as large as they
+    /// like, so that fewer of them are remembered.
     pub fn new(judge: Judge, verified_max: usize) -> Self {
         Self {
             judge,
             verified: RefCell::new(Recent::new(verified_max)),
-            outside: RefCell::new(Recent::new(verified_max)),
+            outside: RefCell::new(Recent::new(verified_max / OUTSIDE_SHARE)),
         }
     }
 
-    /// For `auth = "required"`.
+    /// For `auth = "required"`; `admitted` are the names of the other issuers whose tokens pass.
     ///
     /// # Errors
     ///
@@ -362,6 +375,7 @@ impl Authenticator {
     pub fn identify(
         &self,
         authorization: Option<&HeaderValue>,
+        admitted: &[Arc<str>],
     ) -> Result<Identity, Unauthenticated> {
         let sent = bearer(authorization)?;
         let now = self.judge.clock.now();
@@ -375,7 +389,7 @@ impl Authenticator {
                 Ok(identity)
             }
             Err(refused) if self.judge.issuers.list().is_empty() => Err(refused),
-            Err(refused) => self.identify_outside(sent, refused, now),
+            Err(refused) => self.identify_outside(sent, admitted, refused, now),
         }
     }
 
@@ -383,6 +397,7 @@ impl Authenticator {
     fn identify_outside(
         &self,
         sent: &[u8],
+        admitted: &[Arc<str>],
         refused: Unauthenticated,
         now: SystemTime,
     ) -> Result<Identity, Unauthenticated> {
@@ -390,10 +405,17 @@ impl Authenticator {
             && until(&identity) > unix_seconds(now)
             && self.judge.holds_outside(&identity, now)
         {
-            return Ok(identity);
+            return if is_of(&identity, admitted) {
+                Ok(identity)
+            } else {
+                Err(Unauthenticated::IssuerNotAdmitted)
+            };
         }
-        let identity = self.judge.judge_outside(token(sent)?, refused, now)?;
-        remember(&self.outside, sent, &identity, now);
+        let token = token(sent)?;
+        let identity = self.judge.judge_outside(token, admitted, refused, now)?;
+        if sent.len() <= OUTSIDE_BYTES_MAX {
+            remember(&self.outside, sent, &identity, now);
+        }
         Ok(identity)
     }
 
@@ -412,8 +434,9 @@ impl Authenticator {
     pub fn recognise(
         &self,
         authorization: Option<&HeaderValue>,
+        admitted: &[Arc<str>],
     ) -> Result<Caller, Unauthenticated> {
-        match self.identify(authorization) {
+        match self.identify(authorization, admitted) {
             Ok(identity) => Ok(Caller::Known(identity)),
             Err(Unauthenticated::Absent) => Ok(Caller::Anonymous),
             Err(refused) => Err(refused),
@@ -429,6 +452,14 @@ impl Authenticator {
             && until(identity) > unix_seconds(now)
             && identity.facts.generation == self.judge.keys.load().generation();
         holds.then(|| identity.clone())
+    }
+}
+
+/// Whether a caller is one of these other issuers'.
+fn is_of(identity: &Identity, admitted: &[Arc<str>]) -> bool {
+    match &identity.claims().subject {
+        Subject::Outside(caller) => admitted.contains(caller.issuer()),
+        Subject::User(_) | Subject::Client(_) => false,
     }
 }
 
@@ -487,6 +518,11 @@ fn token(bytes: &[u8]) -> Result<&str, Unauthenticated> {
         Err(MALFORMED)
     }
 }
+
+/// Of what is remembered of our own tokens, this part of other issuers'.
+const OUTSIDE_SHARE: usize = 8;
+/// Larger tokens of other issuers are judged each time.
+const OUTSIDE_BYTES_MAX: usize = 4 * 1024;
 
 const MALFORMED: Unauthenticated = Unauthenticated::Refused(Reason::Malformed);
 

@@ -7,63 +7,94 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Extension;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
 use axum::routing::delete;
 use axum::routing::get;
 use axum::routing::post;
+use axum::routing::post_service;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
 use http::Uri;
 use http::header;
+use tower::ServiceExt as _;
+use tower::service_fn;
 
 use crate::account;
 use crate::account::Accounts;
 use crate::config::Gateway;
 use crate::config::OWN_ENDPOINTS;
+use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::oauth;
 use crate::oauth::OAuth;
 use crate::page::Look;
+use crate::portal;
+use crate::portal::Portal;
 use crate::problem::Problem;
 
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(
     gateway: &Gateway,
     accounts: &Arc<Accounts>,
-    oauth: Arc<OAuth>,
-    look: Arc<Look>,
+    oauth: &Arc<OAuth>,
+    portal: &Arc<Portal>,
 ) -> Router {
     let prefix = &gateway.prefix;
-    let of_accounts = |allowed, service| only(allowed, service).with_state(Arc::clone(accounts));
-    let for_clients = |service| only("POST", service).with_state(Arc::clone(&oauth));
+    let of_accounts = |service: MethodRouter<_>| service.with_state(Arc::clone(accounts));
+    let for_clients = |service: MethodRouter<_>| service.with_state(Arc::clone(oauth));
+    let pages = |service: MethodRouter<_>| service.with_state(Arc::clone(portal));
     let mut router = Router::new();
     for name in OWN_ENDPOINTS {
         let service = match name {
-            "register" => of_accounts("POST", post(account::register::register)),
-            "login" => of_accounts("POST", post(account::login::login)),
-            "refresh" => of_accounts("POST", post(account::refresh::refresh)),
-            "logout" => of_accounts("POST", post(account::logout::logout)),
-            "me" => of_accounts("GET, HEAD", get(account::me::me)),
-            "password" => of_accounts("POST", post(account::password::change)),
-            "sessions" => of_accounts("GET, HEAD", get(account::sessions::list)),
-            "sessions/{id}" => of_accounts("DELETE", delete(account::sessions::end)),
+            "register" => pages(get(portal::register::show)).merge(posted(
+                pages(post(portal::register::post)),
+                of_accounts(post(account::register::register)),
+            )),
+            "login" => pages(get(portal::sign_in::show)).merge(posted(
+                pages(post(portal::sign_in::post)),
+                of_accounts(post(account::login::login)),
+            )),
+            "refresh" => of_accounts(post(account::refresh::refresh)),
+            "logout" => pages(get(portal::sign_out::show)).merge(posted(
+                pages(post(portal::sign_out::post)),
+                of_accounts(post(account::logout::logout)),
+            )),
+            "signed-out" => pages(get(portal::sign_out::done)),
+            "me" => of_accounts(get(account::me::me)),
+            "account" => pages(get(portal::account::show)),
+            "password" => posted(
+                pages(post(portal::account::change_password)),
+                of_accounts(post(account::password::change)),
+            ),
+            "sessions" => of_accounts(get(account::sessions::list))
+                .merge(pages(post(portal::account::end_other_sessions))),
+            "sessions/{id}" => of_accounts(delete(account::sessions::end))
+                .merge(pages(post(portal::account::end_session))),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
-        router = router.route(&format!("{prefix}/{name}"), service);
+        let allowed = match name {
+            "register" | "login" | "logout" => "GET, HEAD, POST",
+            "signed-out" | "me" | "account" => "GET, HEAD",
+            "sessions" => "GET, HEAD, POST",
+            "sessions/{id}" => "DELETE, POST",
+            _ => "POST",
+        };
+        router = router.route(&format!("{prefix}/{name}"), only(allowed, service));
     }
-    let jwks = of_accounts("GET, HEAD", get(account::jwks::jwks));
-    let metadata = only("GET, HEAD", get(oauth::metadata::metadata)).with_state(oauth);
+    let jwks = only("GET, HEAD", of_accounts(get(account::jwks::jwks)));
+    let metadata = only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
     router
         .route("/.well-known/jwks.json", jwks)
         .route("/.well-known/oauth-authorization-server", metadata)
-        .merge(assets(gateway, look))
+        .merge(assets(gateway, Arc::clone(&portal.look)))
         .fallback(not_found)
 }
 
@@ -79,6 +110,20 @@ fn assets(gateway: &Gateway, look: Arc<Look>) -> Router {
     Router::new()
         .route(&path, only("GET, HEAD", get(file)))
         .with_state(look)
+}
+
+/// What is posted as a form comes from a page, everything else from a program.
+fn posted(form: MethodRouter, program: MethodRouter) -> MethodRouter {
+    post_service(service_fn(move |request: Request| {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.as_bytes().split(|byte| *byte == b';').next());
+        let is_form = kind.is_some_and(|kind| {
+            let form = Fields::FORM.as_bytes();
+            kind.trim_ascii().eq_ignore_ascii_case(form)
+        });
+        let service = if is_form { &form } else { &program };
+        service.clone().oneshot(request)
+    }))
 }
 
 /// Refuses every other method than those that the service has.

@@ -355,11 +355,14 @@ impl Gate {
     ) -> Result<Permit, Rejection> {
         route.admit(&inbound.source().address)?;
         let credential = credential(route, inbound);
+        let issuers = &route.config().issuers;
         let caller = match (route.config().auth, by_cookie) {
             (Auth::None, _) => Caller::Anonymous,
             (Auth::Optional | Auth::Required, Some(identity)) => Caller::Known(identity),
-            (Auth::Optional, None) => self.authenticator.recognise(credential)?,
-            (Auth::Required, None) => Caller::Known(self.authenticator.identify(credential)?),
+            (Auth::Optional, None) => self.authenticator.recognise(credential, issuers)?,
+            (Auth::Required, None) => {
+                Caller::Known(self.authenticator.identify(credential, issuers)?)
+            }
         };
         Ok(route.authorize(caller, inbound.certificate())?)
     }

@@ -3,6 +3,7 @@
 //! The only facts that an endpoint has beside its request are in [`Origin`]. This room must never
 //! know what an endpoint does.
 
+mod fields;
 mod json;
 mod refusal;
 mod sent;
@@ -15,7 +16,10 @@ use http::HeaderValue;
 use http::header;
 
 use crate::domain::SessionId;
+use crate::token::cookie::OwnCookies;
 
+pub use fields::Fields;
+pub use fields::NoFields;
 pub use json::Json;
 pub use json::JsonOrNothing;
 pub use refusal::Refusal;
@@ -34,6 +38,8 @@ pub struct Origin {
     pub site: Site,
     /// Which session its cookie names. The cookie is genuine; the session may be dead.
     pub session: Option<SessionId>,
+    /// The cookies of ours that came along, the session's among them.
+    pub cookies: OwnCookies,
 }
 
 /// From where a browser sends a request.
@@ -56,6 +62,7 @@ impl Origin {
             host: String::new(),
             site: Site::Cross,
             session: None,
+            cookies: OwnCookies::default(),
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! One task for each issuer fetches, so that however many ask, one request is under way; and whoever asks
 //! is heard once in [`ASKED_EVERY`]. The path reads what is there and waits for no more than [`PATIENCE`].
-//! It must never fetch an address that a token names (SECURITY 20).
+//! It must never fetch an address that a token names (SECURITY 20), and never believe a key that its
+//! issuer has taken back.
 
 mod key_set;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -24,20 +26,24 @@ use crate::config;
 use crate::outbound::Document;
 use crate::outbound::Outbound;
 use crate::outbound::OutboundError;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::issuers::IssuerMetrics;
 use crate::vault::random;
 
 pub use key_set::IssuerKey;
 pub use key_set::IssuerKeys;
 
-/// How often an unknown key may make the issuer be asked.
-const ASKED_EVERY: Duration = Duration::from_secs(30);
+/// How often an unknown key may make the issuer be asked. Whoever makes names of keys up holds a new key
+/// off for no longer than this.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
 /// How long a request waits for keys: a little longer than fetching both documents commonly takes.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The least and the most that an issuer may say about how long its keys are good.
 const MAX_AGE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(60 * 60);
-/// After the first failure; twice as long after each further one, up to the usual time.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// After the first failure, and the most after many: an issuer that is back is soon noticed.
+const AFTER_FAILURE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_secs(5 * 60);
 
 /// Why an issuer's keys are not there.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,9 @@ enum NoKeys {
     OtherIssuer,
     #[error("its discovery document names no jwks_uri that is https")]
     NoAddress,
+    #[error("its answer is no set of keys")]
+    NoSet,
+    /// The keys that were there before are not believed any more either.
     #[error("none of its keys is fit: each needs a kid, and an algorithm that is allowed")]
     NoneFit,
 }
@@ -68,6 +77,7 @@ pub struct Issuer {
     keys: ArcSwapOption<IssuerKeys>,
     attempt: watch::Sender<Attempt>,
     wanted: Notify,
+    metrics: IssuerMetrics,
 }
 
 /// The last time that the issuer was asked.
@@ -99,6 +109,7 @@ impl Issuers {
     pub fn new(
         issuers: &[config::Issuer],
         clock: &Clock,
+        metrics: &Metrics,
     ) -> Result<Self, Vec<(config::Position, CertificateError)>> {
         let mut list = Vec::new();
         let mut wrong = Vec::new();
@@ -111,6 +122,7 @@ impl Issuers {
                     keys: ArcSwapOption::empty(),
                     attempt: watch::Sender::default(),
                     wanted: Notify::new(),
+                    metrics: metrics.issuers().issuer(&issuer.name),
                 })),
                 Err(error) => wrong.push((place(issuer), error)),
             }
@@ -207,20 +219,21 @@ impl Issuer {
 
     /// Fetches the keys now and again, for as long as it is polled.
     pub async fn follow(self: Arc<Self>) {
-        let mut failures = 0;
+        let mut failures = 0_u32;
         loop {
             let pause = match self.fetch().await {
                 Ok(max_age) => {
                     failures = 0;
-                    max_age
+                    // Fetched again before they are too old, with time for a few failures.
+                    max_age.min(self.config.max_stale / 2)
                 }
                 Err(error) => {
                     tracing::warn!(
                         issuer = %self.config.name, %error,
-                        "the keys of an issuer cannot be fetched; those that are known go on for a while"
+                        "an issuer's keys cannot be had; tokens are judged by what is known for a while"
                     );
-                    failures = (failures + 1).min(16);
-                    (AFTER_FAILURE * (1 << (failures - 1))).min(self.config.refresh)
+                    failures = failures.saturating_add(1);
+                    after_failures(failures).min(self.config.refresh)
                 }
             };
             tokio::select! {
@@ -243,19 +256,13 @@ impl Issuer {
     async fn fetch(&self) -> Result<Duration, NoKeys> {
         self.attempt
             .send_modify(|attempt| attempt.is_under_way = true);
-        let fetched = self.request().await;
+        let max_age = match self.request().await {
+            Ok((keys, max_age)) => self.replace(keys).map(|()| max_age),
+            Err(error) => Err(error),
+        };
         let now = self.clock.now();
-        let has_failed = fetched.is_err();
-        let max_age = fetched.map(|(keys, max_age)| {
-            let before = self.keys.load_full();
-            let keys = match before {
-                Some(before) => keys.after(&before),
-                None => keys,
-            };
-            tracing::debug!(issuer = %self.config.name, keys = keys.len(), "the keys of an issuer are here");
-            self.keys.store(Some(Arc::new(keys)));
-            max_age
-        });
+        let has_failed = max_age.is_err();
+        self.metrics.fetched(!has_failed);
         // After the keys: whoever sees the attempt sees what came of it.
         self.attempt.send_modify(|attempt| {
             *attempt = Attempt {
@@ -268,6 +275,23 @@ impl Issuer {
         max_age
     }
 
+    /// What the issuer publishes now counts, and nothing else: also where that is nothing, because it may
+    /// have taken its keys back. Nobody is refused for that, as if the keys were not to be had.
+    fn replace(&self, keys: IssuerKeys) -> Result<(), NoKeys> {
+        let keys = match self.keys.load_full() {
+            Some(before) => keys.after(&before),
+            None => keys,
+        };
+        let count = keys.len();
+        tracing::debug!(issuer = %self.config.name, keys = count, "the keys of an issuer are here");
+        self.metrics.holds(count);
+        self.keys.store(Some(Arc::new(keys)));
+        if count == 0 {
+            return Err(NoKeys::NoneFit);
+        }
+        Ok(())
+    }
+
     async fn request(&self) -> Result<(IssuerKeys, Duration), NoKeys> {
         let url = match &self.config.jwks_url {
             Some(url) => url.clone(),
@@ -275,26 +299,24 @@ impl Issuer {
         };
         let Document { json, max_age } = self.outbound.get(&url).await?;
         let keys = IssuerKeys::read(&json, &self.config.algorithms, self.clock.now());
-        if keys.len() == 0 {
-            return Err(NoKeys::NoneFit);
-        }
         let (least, most) = (*MAX_AGE.start(), *MAX_AGE.end());
         let max_age = max_age.map(|age| age.clamp(least, most));
-        Ok((keys, max_age.unwrap_or(self.config.refresh)))
+        Ok((
+            keys.ok_or(NoKeys::NoSet)?,
+            max_age.unwrap_or(self.config.refresh),
+        ))
     }
 
-    /// OpenID Connect Discovery §4; where there is no such document, RFC 8414 §3.
+    /// OpenID Connect Discovery §4; where there is no such document, RFC 8414 §3. Some answer whatever
+    /// they do not know with a page.
     async fn discover(&self) -> Result<Url, NoKeys> {
         let document = match self.outbound.get(&self.openid_document()?).await {
-            Err(OutboundError::Status(_)) => self.outbound.get(&self.oauth_document()?).await,
+            Err(OutboundError::Status(_) | OutboundError::NotJson) => {
+                self.outbound.get(&self.oauth_document()?).await
+            }
             other => other,
         }?;
-        let text = |name| document.json.get(name).and_then(|value| value.as_str());
-        if text("issuer") != Some(&*self.config.url) {
-            return Err(NoKeys::OtherIssuer);
-        }
-        let url = text("jwks_uri").and_then(|url| Url::parse(url).ok());
-        url.ok_or(NoKeys::NoAddress)
+        keys_address(&self.config.url, &document.json)
     }
 
     fn openid_document(&self) -> Result<Url, NoKeys> {
@@ -312,8 +334,73 @@ impl Issuer {
     }
 }
 
+/// Where the keys are, by a discovery document (RFC 8414 §3.2).
+fn keys_address(issuer: &str, document: &Value) -> Result<Url, NoKeys> {
+    let text = |name| document.get(name).and_then(Value::as_str);
+    if text("issuer") != Some(issuer) {
+        return Err(NoKeys::OtherIssuer);
+    }
+    let url = text("jwks_uri").and_then(|url| Url::parse(url).ok());
+    let url = url.ok_or(NoKeys::NoAddress)?;
+    // RFC 8414 §2. And nobody far away sends us to what listens on this machine alone.
+    let is_secure = url.scheme() == "https" || issuer.starts_with("http://");
+    is_secure.then_some(url).ok_or(NoKeys::NoAddress)
+}
+
+/// Twice as long after each.
+fn after_failures(failures: u32) -> Duration {
+    let (first, most) = (*AFTER_FAILURE.start(), *AFTER_FAILURE.end());
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
+    first.saturating_mul(doubled.unwrap_or(u32::MAX)).min(most)
+}
+
 /// A tenth of a time less at most, so that many gateways do not ask all at once.
 fn scattered(time: Duration) -> Duration {
     let [random] = random::<1>();
     time.mul_f64(1.0 - f64::from(random) / 2560.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // SECURITY 20
+    #[test]
+    fn a_document_leads_to_the_keys_of_its_own_issuer_over_https_alone() {
+        let secure = "https://login.example";
+        let address = |issuer: &str, document: Value| {
+            keys_address(issuer, &document)
+                .map(String::from)
+                .map_err(|error| error.to_string())
+        };
+        let with = |url: &str| json!({"issuer": secure, "jwks_uri": url});
+        let keys = "https://keys.example/all";
+        assert_eq!(address(secure, with(keys)).as_deref(), Ok(keys));
+        for bad in [
+            "http://127.0.0.1:9900/metrics",
+            "http://localhost/keys",
+            "file:///etc/passwd",
+            "/keys",
+        ] {
+            let error = address(secure, with(bad)).unwrap_err();
+            assert!(error.contains("https"), "{bad}: {error}");
+        }
+        for other in ["https://login.example/", "http://login.example"] {
+            let error = address(other, with(keys)).unwrap_err();
+            assert!(error.contains("another issuer"), "{other}: {error}");
+        }
+        let here = "http://127.0.0.1:1";
+        let document = json!({"issuer": here, "jwks_uri": "http://127.0.0.1:1/keys"});
+        assert!(address(here, document).is_ok());
+        assert!(address(secure, json!({ "issuer": secure })).is_err());
+    }
+
+    #[test]
+    fn an_issuer_that_fails_is_asked_again_soon_then_less_and_less_often_but_never_rarely() {
+        let seconds = |failures| after_failures(failures).as_secs();
+        assert_eq!([1, 2, 3, 8].map(seconds), [2, 4, 8, 256]);
+        assert_eq!([9, 33, 34, u32::MAX].map(seconds), [300; 4]);
+    }
 }

@@ -21,6 +21,7 @@ pub mod endpoints;
 pub mod intake;
 pub mod oauth;
 pub mod page;
+pub mod portal;
 
 // What they stand on.
 pub mod authenticate;

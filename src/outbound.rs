@@ -46,8 +46,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// Why there is no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// Another scheme, or http to another machine.
-    #[error("the address must be https://, or http:// to loopback")]
+    /// Another scheme, http to another machine, or an address with a user in it.
+    #[error("the address must be https://, or http:// to loopback, and name no user")]
     Insecure,
     /// The name, the connection or TLS.
     #[error("it cannot be reached: {0}")]
@@ -121,6 +121,10 @@ impl Outbound {
     }
 
     async fn exchange(&self, url: &Url) -> Result<Document, OutboundError> {
+        // RFC 9110 §4.2.4: it would be sent along, and the log would keep it.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(OutboundError::Insecure);
+        }
         let host = url.host().ok_or(OutboundError::Insecure)?;
         let name = match &host {
             Host::Domain(name) => (*name).to_owned(),
@@ -146,17 +150,20 @@ impl Outbound {
     }
 }
 
-/// The first address that takes the connection. Without TLS only this machine is asked, whatever its name.
+/// The first address that takes the connection; one that says nothing leaves time for the others. Without
+/// TLS only this machine is asked, whatever its name.
 async fn connect(host: &str, port: u16, is_secure: bool) -> Result<TcpStream, OutboundError> {
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     if !is_secure && !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(OutboundError::Insecure);
     }
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    let part = DEADLINE / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
+        match timeout(part, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(late) => failed = late.into(),
         }
     }
     Err(failed.into())

@@ -293,7 +293,7 @@ pub fn authorization(data: &[u8]) {
         .is_some_and(|_| text.get(7..).map(str::trim_ascii) == Some(&BENCH.token));
     let authenticator = Authenticator::new(BENCH.judge.clone(), 1000);
     for _ in 0..2 {
-        let identified = authenticator.identify(Some(&header));
+        let identified = authenticator.identify(Some(&header), &[]);
         assert_eq!(identified.is_ok(), is_good, "{text:?}: {identified:?}");
     }
 }

@@ -126,7 +126,7 @@ impl Gateway {
         let (listeners, admin) = listen_on_all(&config)?;
         let missing = certificate::missing(&config, options.dev, clock.now())?;
         let upstream_tls = upstream_tls::load(&config, clock.now())?;
-        let issuers = issuers(&config, &clock)?;
+        let issuers = issuers(&config, &clock, &metrics)?;
         let look = look::load(&config)?;
 
         let Stored {
@@ -322,7 +322,7 @@ pub async fn gate_of(
     let metrics = Metrics::new();
     let look = look::load(&config)?;
     let keys = ring.reload(clock.now()).await?;
-    let issuers = issuers(&config, &clock)?;
+    let issuers = issuers(&config, &clock, &metrics)?;
     let nowhere = Box::new(io::sink());
     let (log, _) = AccessLog::start_with(nowhere, config.log.format, Arc::clone(&metrics))?;
     let assembly = Assembly {
@@ -343,8 +343,8 @@ pub async fn gate_of(
 }
 
 /// Other issuers, or every file of theirs that cannot be used.
-fn issuers(config: &Config, clock: &Clock) -> Result<Arc<Issuers>, Problems> {
-    let issuers = upstream_tls::issuers(config, clock);
+fn issuers(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Arc<Issuers>, Problems> {
+    let issuers = upstream_tls::issuers(config, clock, metrics);
     issuers.map(Arc::new).map_err(|problems| Problems {
         file: config.file.clone(),
         problems,

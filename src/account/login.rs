@@ -84,19 +84,16 @@ pub async fn login(
     let verified = check_password(&accounts, handle.as_ref(), logging_in.password)
         .await
         .map_err(refuse)?;
-    let user = &verified.user;
     if let Some(SessionKind::Cookie) = logging_in.session {
         let opening = open_browser_session(&accounts, &verified, scopes, &origin, &headers);
-        let session = opening.await.map_err(refuse)?;
-        accounts.metrics.login("ok");
-        tracing::info!(user.id = %user.id, session.id = %session, "signed in a browser");
-        let cookie = accounts.sessions.set_cookie(session, &origin.host);
+        let cookie = opening.await.map_err(refuse)?.cookie;
         let headers = [
             (header::SET_COOKIE, cookie),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         return Ok((StatusCode::NO_CONTENT, headers).into_response());
     }
+    let user = &verified.user;
     let (session, refresh) = open_session(&accounts, &verified, scopes, &origin, &headers)
         .await
         .map_err(refuse)?;
@@ -110,17 +107,48 @@ pub async fn login(
 fn handle(logging_in: &LoggingIn) -> Result<Option<Handle>, Problem> {
     match (&logging_in.email, &logging_in.username) {
         (Some(email), None) => Ok(EmailAddress::parse(email).ok().map(Handle::Email)),
-        // People type their address into the box that says username.
-        (None, Some(name)) if name.contains('@') => {
-            Ok(EmailAddress::parse(name).ok().map(Handle::Email))
-        }
-        (None, Some(name)) => Ok(Username::parse(name).ok().map(Handle::Username)),
+        (None, Some(name)) => Ok(named(name)),
         (None, None) | (Some(_), Some(_)) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "bad_fields",
             "Send either email or username, and the password.",
         )),
     }
+}
+
+/// Whom a name means. People type their address into the box that says username.
+fn named(name: &str) -> Option<Handle> {
+    if name.contains('@') {
+        EmailAddress::parse(name).ok().map(Handle::Email)
+    } else {
+        Username::parse(name).ok().map(Handle::Username)
+    }
+}
+
+/// Signs a browser in by name or address and password, as the endpoint does, with all that a login may hold.
+///
+/// # Errors
+///
+/// 401, 503.
+pub async fn sign_in_browser(
+    accounts: &Accounts,
+    name: &str,
+    password: Password,
+    origin: &Origin,
+    headers: &HeaderMap,
+) -> Result<SignedInBrowser, Problem> {
+    let verified = check_password(accounts, named(name).as_ref(), password).await?;
+    let scopes = accounts.rules.login_scopes.clone();
+    open_browser_session(accounts, &verified, scopes, origin, headers).await
+}
+
+/// A browser that was signed in just now.
+#[derive(Clone, Debug)]
+pub struct SignedInBrowser {
+    /// Its session.
+    pub session: SessionId,
+    /// `Set-Cookie`
+    pub cookie: HeaderValue,
 }
 
 fn scopes(accounts: &Accounts, asked: Option<&str>) -> Result<Scopes, Problem> {
@@ -218,20 +246,19 @@ async fn open_session(
 
 /// Always a new session, and the browser's old one is ended (SECURITY 34): whoever put their own
 /// cookie into a browser is not signed in with its user.
-async fn open_browser_session(
+///
+/// # Errors
+///
+/// 401 where the account is another since the password was verified, 503.
+pub async fn open_browser_session(
     accounts: &Accounts,
     verified: &Credentials,
     scopes: Scopes,
     origin: &Origin,
     headers: &HeaderMap,
-) -> Result<SessionId, Problem> {
-    let session = new_session(
-        accounts,
-        verified,
-        scopes,
-        origin,
-        accounts.sessions.rules().max,
-    );
+) -> Result<SignedInBrowser, Problem> {
+    let max = accounts.sessions.rules().max;
+    let session = new_session(accounts, verified, scopes, origin, max);
     let (id, now) = (session.id, session.authenticated_at);
     let new = NewBrowserSession {
         session,
@@ -242,7 +269,12 @@ async fn open_browser_session(
     let opened = accounts.store.open_browser_session(new).await;
     was_opened(accounts, opened)?;
     accounts.bury(origin.session, now);
-    Ok(id)
+    accounts.metrics.login("ok");
+    tracing::info!(user.id = %verified.user.id, session.id = %id, "signed in a browser");
+    Ok(SignedInBrowser {
+        session: id,
+        cookie: accounts.sessions.set_cookie(id, &origin.host),
+    })
 }
 
 fn new_session(

@@ -17,6 +17,7 @@ use crate::authenticate::BrowserSessions;
 use crate::intake::JsonOrNothing;
 use crate::intake::Origin;
 use crate::intake::Refusal;
+use crate::problem::Problem;
 
 /// `{"all": true}`, or nothing.
 #[derive(Debug, Default, Deserialize)]
@@ -37,22 +38,33 @@ pub async fn logout(
     signed_in: SignedIn,
     JsonOrNothing(logging_out): JsonOrNothing<LoggingOut>,
 ) -> Result<Response, Refusal> {
-    let now = accounts.clock.now();
-    let session = signed_in.session;
-    let ended = if logging_out.all {
-        accounts.store.end_sessions(signed_in.user, now).await
-    } else {
-        let ended = accounts.store.end_session(session, now).await;
-        ended.map(|_| Vec::new())
-    };
-    let ended = ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))?;
-    // The caller's own session in any case: committed, then buried, then answered.
-    accounts.bury(ended.into_iter().chain([session]), now);
-    tracing::info!(user.id = %signed_in.user, session.id = %session, all = logging_out.all, "signed out");
+    let ended = sign_out(&accounts, &signed_in, logging_out.all).await;
+    ended.map_err(|problem| Refusal::new(&origin, problem))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if signed_in.by_cookie {
         let cleared = BrowserSessions::clear_cookie();
         response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     Ok(response)
+}
+
+/// Ends the session, or all of its user's.
+///
+/// # Errors
+///
+/// 503: nothing has ended.
+pub async fn sign_out(accounts: &Accounts, signed_in: &SignedIn, all: bool) -> Result<(), Problem> {
+    let now = accounts.clock.now();
+    let session = signed_in.session;
+    let ended = if all {
+        accounts.store.end_sessions(signed_in.user, None, now).await
+    } else {
+        let ended = accounts.store.end_session(session, now).await;
+        ended.map(|_| Vec::new())
+    };
+    let ended = ended.map_err(|error| unavailable(&error))?;
+    // The caller's own session in any case: committed, then buried, then answered.
+    accounts.bury(ended.into_iter().chain([session]), now);
+    tracing::info!(user.id = %signed_in.user, session.id = %session, all, "signed out");
+    Ok(())
 }

@@ -30,8 +30,10 @@ use crate::store::PasswordChanged;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Changing {
-    current_password: Password,
-    new_password: Password,
+    /// What it is now.
+    pub current_password: Password,
+    /// What it is to be.
+    pub new_password: Password,
 }
 
 /// The endpoint. The caller's session goes on, all others end.
@@ -45,35 +47,41 @@ pub async fn change(
     signed_in: SignedIn,
     Json(changing): Json<Changing>,
 ) -> Result<StatusCode, Refusal> {
-    let refuse = |problem| Refusal::new(&origin, problem);
-    let signed_out = || {
-        let ended = Unauthenticated::Refused(Reason::SessionEnded);
-        Refusal::unauthenticated(&origin, ended)
-    };
+    let changed = replace(&accounts, &signed_in, changing).await;
+    changed.map_err(|problem| Refusal::new(&origin, problem))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes the new password for the old one.
+///
+/// # Errors
+///
+/// As the endpoint's.
+pub async fn replace(
+    accounts: &Accounts,
+    signed_in: &SignedIn,
+    changing: Changing,
+) -> Result<(), Problem> {
+    let signed_out = || Unauthenticated::Refused(Reason::SessionEnded).problem();
     let wrong_password = || {
         let detail = "The current password is wrong.";
-        refuse(Problem::new(
-            StatusCode::FORBIDDEN,
-            "wrong_password",
-            detail,
-        ))
+        Problem::new(StatusCode::FORBIDDEN, "wrong_password", detail)
     };
     let found = accounts
         .store
         .credentials(&Handle::Id(signed_in.user))
         .await;
-    let found = found
-        .map_err(|error| refuse(unavailable(&error)))?
-        .ok_or_else(signed_out)?;
+    let found = found.map_err(|error| unavailable(&error))?;
+    let found = found.ok_or_else(signed_out)?;
 
     let current = changing.current_password;
     let verdict = accounts.hasher.verify(current, Some(found.password)).await;
-    if verdict.map_err(|_| refuse(busy()))? == Verdict::Differs {
+    if verdict.map_err(|_| busy())? == Verdict::Differs {
         return Err(wrong_password());
     }
     let new = changing.new_password;
     if let Some(why) = weakness(&new, &accounts.rules, &found.user.names()) {
-        return Err(refuse(bad_fields(vec![field("new_password", why)])));
+        return Err(bad_fields(vec![field("new_password", why)]));
     }
 
     let password = accounts.hasher.hash(new).await;
@@ -82,17 +90,17 @@ pub async fn change(
         user: found.user.id,
         session: signed_in.session,
         password_version: found.password_version,
-        password: password.map_err(|_| refuse(busy()))?,
+        password: password.map_err(|_| busy())?,
         now,
     };
     match accounts.store.change_password(change).await {
         Ok(PasswordChanged::Done(ended)) => {
             tracing::info!(user.id = %found.user.id, sessions.ended = ended.len(), "the password was changed");
             accounts.bury(ended, now);
-            Ok(StatusCode::NO_CONTENT)
+            Ok(())
         }
         Ok(PasswordChanged::Overtaken) => Err(wrong_password()),
         Ok(PasswordChanged::SignedOut) => Err(signed_out()),
-        Err(error) => Err(refuse(unavailable(&error))),
+        Err(error) => Err(unavailable(&error)),
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::Malformed;
 use crate::domain::Password;
+use crate::domain::User;
 use crate::domain::Username;
 use crate::intake::Json;
 use crate::intake::Origin;
@@ -60,10 +61,14 @@ const RESERVED: [&str; 22] = [
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registering {
-    email: Option<String>,
-    username: Option<String>,
-    name: Option<String>,
-    password: Password,
+    /// The address.
+    pub email: Option<String>,
+    /// The username.
+    pub username: Option<String>,
+    /// What the person is called.
+    pub name: Option<String>,
+    /// The password.
+    pub password: Password,
 }
 
 /// The endpoint.
@@ -76,27 +81,8 @@ pub async fn register(
     Extension(origin): Extension<Origin>,
     Json(registering): Json<Registering>,
 ) -> Result<Response, Refusal> {
-    let refuse = |problem| Refusal::new(&origin, problem);
-    if accounts.rules.registration == Registration::Off {
-        return Err(refuse(Problem::new(
-            StatusCode::FORBIDDEN,
-            "registration_off",
-            "Accounts are made by the administrator here.",
-        )));
-    }
-    let checked = check(&accounts, registering).map_err(refuse)?;
-    let password = accounts.hasher.hash(checked.password).await;
-    let password = password.map_err(|_| refuse(busy()))?;
-    let new = NewUser {
-        username: checked.username,
-        email: checked.email,
-        name: checked.name,
-        roles: Vec::new(),
-        password,
-    };
-    let created = accounts.store.create_user(new, accounts.clock.now()).await;
-    let user = created.map_err(|error| refuse(problem(error)))?;
-    tracing::info!(user.id = %user.id, "an account was registered");
+    let user = create(&accounts, registering).await;
+    let user = user.map_err(|problem| Refusal::new(&origin, problem))?;
     let body = serde_json::json!({
         "id": user.id.to_string(),
         "email": user.email.as_ref().map(EmailAddress::as_str),
@@ -105,6 +91,44 @@ pub async fn register(
     });
     let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((StatusCode::CREATED, headers, axum::Json(body)).into_response())
+}
+
+/// Makes the account.
+///
+/// # Errors
+///
+/// As the endpoint's.
+pub async fn create(accounts: &Accounts, registering: Registering) -> Result<User, Problem> {
+    refuse_closed(accounts)?;
+    let checked = check(accounts, registering)?;
+    let password = accounts.hasher.hash(checked.password).await;
+    let new = NewUser {
+        username: checked.username,
+        email: checked.email,
+        name: checked.name,
+        roles: Vec::new(),
+        password: password.map_err(|_| busy())?,
+    };
+    let created = accounts.store.create_user(new, accounts.clock.now()).await;
+    let user = created.map_err(problem)?;
+    tracing::info!(user.id = %user.id, "an account was registered");
+    Ok(user)
+}
+
+/// Nobody but the administrator makes accounts, where registration is off.
+///
+/// # Errors
+///
+/// 403.
+pub fn refuse_closed(accounts: &Accounts) -> Result<(), Problem> {
+    match accounts.rules.registration {
+        Registration::Open => Ok(()),
+        Registration::Off => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "registration_off",
+            "Accounts are made by the administrator here.",
+        )),
+    }
 }
 
 struct Checked {

@@ -55,28 +55,54 @@ pub async fn end(
     signed_in: SignedIn,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let no_session = || {
-        let detail = "There is no such living session of yours: GET sessions lists them.";
-        Refusal::new(
-            &origin,
-            Problem::new(StatusCode::NOT_FOUND, "no_session", detail),
-        )
-    };
-    let session = SessionId::parse(&id).map_err(|_| no_session())?;
-    let now = accounts.clock.now();
-    let ending = accounts.store.end_session_of(signed_in.user, session, now);
-    let ended = ending.await;
-    if !ended.map_err(|error| Refusal::new(&origin, unavailable(&error)))? {
-        return Err(no_session());
-    }
-    accounts.bury([session], now);
-    tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
+    let ended = end_one(&accounts, &signed_in, &id).await;
+    let session = ended.map_err(|problem| Refusal::new(&origin, problem))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if signed_in.by_cookie && signed_in.session == session {
         let cleared = BrowserSessions::clear_cookie();
         response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     Ok(response)
+}
+
+/// Ends one of the caller's own, by its id as it was sent.
+///
+/// # Errors
+///
+/// As the endpoint's.
+pub async fn end_one(
+    accounts: &Accounts,
+    signed_in: &SignedIn,
+    id: &str,
+) -> Result<SessionId, Problem> {
+    let no_session = || {
+        let detail = "There is no such living session of yours: GET sessions lists them.";
+        Problem::new(StatusCode::NOT_FOUND, "no_session", detail)
+    };
+    let session = SessionId::parse(id).map_err(|_| no_session())?;
+    let now = accounts.clock.now();
+    let ending = accounts.store.end_session_of(signed_in.user, session, now);
+    if !ending.await.map_err(|error| unavailable(&error))? {
+        return Err(no_session());
+    }
+    accounts.bury([session], now);
+    tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
+    Ok(session)
+}
+
+/// Ends all of the caller's own but the one that they ask in.
+///
+/// # Errors
+///
+/// 503: nothing has ended.
+pub async fn end_others(accounts: &Accounts, signed_in: &SignedIn) -> Result<(), Problem> {
+    let (user, keep) = (signed_in.user, Some(signed_in.session));
+    let now = accounts.clock.now();
+    let ended = accounts.store.end_sessions(user, keep, now).await;
+    let ended = ended.map_err(|error| unavailable(&error))?;
+    tracing::info!(user.id = %user, sessions.ended = ended.len(), "ended all other sessions");
+    accounts.bury(ended, now);
+    Ok(())
 }
 
 fn shown(session: &ListedSession, current: SessionId) -> Value {

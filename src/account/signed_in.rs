@@ -45,61 +45,72 @@ impl FromRequestParts<Arc<Accounts>> for SignedIn {
     ) -> Result<Self, Refusal> {
         let origin = parts.extensions.get::<Origin>().cloned();
         let origin = origin.unwrap_or_else(Origin::unknown);
+        let refuse = |problem| Refusal::new(&origin, problem);
         let authorization = parts.headers.get(header::AUTHORIZATION);
-        let (identity, by_cookie) = match (authorization, origin.session) {
-            (None, Some(session)) => {
-                let known = by_cookie(accounts, &origin, session, &parts.method).await;
-                (
-                    known.map_err(|problem| Refusal::new(&origin, problem))?,
-                    true,
-                )
+        if authorization.is_none() && origin.session.is_some() {
+            let known = Self::by_cookie(accounts, &origin).await.map_err(refuse)?;
+            let known = known.ok_or_else(|| {
+                let cleared = BrowserSessions::clear_cookie();
+                let absent = Unauthenticated::Absent.problem();
+                refuse(absent.with_header(header::SET_COOKIE, cleared))
+            })?;
+            let method = &parts.method;
+            let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+            if !is_safe && origin.site != Site::Same {
+                return Err(refuse(Problem::cross_site()));
             }
-            _ => {
-                let known = accounts.judge.identify(authorization);
-                let known = known.map_err(|why| Refusal::unauthenticated(&origin, why))?;
-                (known, false)
+            return Ok(known);
+        }
+        let identity = accounts.judge.identify(authorization);
+        let identity = identity.map_err(|why| Refusal::unauthenticated(&origin, why))?;
+        Self::first_party(identity, false).ok_or_else(|| {
+            let detail = "Only a sign-in of the user's own may manage the account.";
+            refuse(Problem::new(
+                StatusCode::FORBIDDEN,
+                "first_party_only",
+                detail,
+            ))
+        })
+    }
+}
+
+impl SignedIn {
+    /// Whom the cookie is of; a dead one counts as none.
+    ///
+    /// # Errors
+    ///
+    /// 503 where the store does not answer.
+    pub async fn by_cookie(accounts: &Accounts, origin: &Origin) -> Result<Option<Self>, Problem> {
+        let Some(session) = origin.session else {
+            return Ok(None);
+        };
+        let known = match accounts.sessions.find(session) {
+            Found::Alive(identity) => Some(identity),
+            Found::Dead => None,
+            Found::Unknown => {
+                let recalled = accounts.sessions.recall(session).await;
+                recalled.map_err(|error| unavailable(&error))?
             }
         };
+        Ok(known.and_then(|identity| Self::first_party(identity, true)))
+    }
+
+    /// What the person is called on a page of ours: the username, the verified address, or the id.
+    pub fn shown(&self) -> String {
+        let name = self.identity.claims().preferred_username.clone();
+        name.unwrap_or_else(|| self.user.to_string())
+    }
+
+    fn first_party(identity: Identity, by_cookie: bool) -> Option<Self> {
         let claims = identity.claims();
         match (&claims.subject, claims.session) {
-            (Subject::User(user), Some(session)) if claims.client.is_first_party() => Ok(Self {
+            (Subject::User(user), Some(session)) if claims.client.is_first_party() => Some(Self {
                 user: *user,
                 session,
                 by_cookie,
                 identity,
             }),
-            _ => {
-                let detail = "Only a sign-in of the user's own may manage the account.";
-                let problem = Problem::new(StatusCode::FORBIDDEN, "first_party_only", detail);
-                Err(Refusal::new(&origin, problem))
-            }
+            _ => None,
         }
     }
-}
-
-/// A dead cookie counts as none and is taken away; a living one does nothing for a page of another site.
-async fn by_cookie(
-    accounts: &Accounts,
-    origin: &Origin,
-    session: SessionId,
-    method: &Method,
-) -> Result<Identity, Problem> {
-    let known = match accounts.sessions.find(session) {
-        Found::Alive(identity) => Some(identity),
-        Found::Dead => None,
-        Found::Unknown => {
-            let recalled = accounts.sessions.recall(session).await;
-            recalled.map_err(|error| unavailable(&error))?
-        }
-    };
-    let known = known.ok_or_else(|| {
-        let cleared = BrowserSessions::clear_cookie();
-        let absent = Unauthenticated::Absent.problem();
-        absent.with_header(header::SET_COOKIE, cleared)
-    })?;
-    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_safe && origin.site != Site::Same {
-        return Err(Problem::cross_site());
-    }
-    Ok(known)
 }

@@ -79,7 +79,7 @@ impl Bench {
 
     fn ask(&self, token: &str) -> Result<Identity, Unauthenticated> {
         let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-        self.authenticator.identify(Some(&header))
+        self.authenticator.identify(Some(&header), &[])
     }
 }
 

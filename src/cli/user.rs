@@ -338,7 +338,7 @@ async fn logout(
     for user in users {
         let sessions = opened
             .store
-            .end_sessions(user.id, opened.clock.now())
+            .end_sessions(user.id, None, opened.clock.now())
             .await?;
         ended += sessions.len();
     }

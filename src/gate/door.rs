@@ -133,6 +133,7 @@ async fn request(
         host: inbound.host().name().to_owned(),
         site: site_of(&inbound),
         session,
+        cookies: inbound.own_cookies().clone(),
     };
     let method = inbound.method().clone();
     let uri = inbound.path().target().clone().into();

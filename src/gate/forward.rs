@@ -32,7 +32,7 @@ use crate::gate::route::Unrouted;
 use crate::gate::streams::Lease;
 use crate::gate::strip::nominated_by_connection;
 use crate::gate::tunnel::Tunnel;
-use crate::token::cookie::SESSION_COOKIE;
+use crate::token::cookie::is_own;
 use crate::upstream::Answer;
 use crate::upstream::GoBack;
 use crate::upstream::Party;
@@ -180,7 +180,7 @@ fn say_length_once(headers: &mut HeaderMap) {
     }
 }
 
-/// What an app may not say to a client: hop-by-hop fields, and our own session cookie. Most answers have
+/// What an app may not say to a client: hop-by-hop fields, and our own cookies. Most answers have
 /// none of it, and one look at the names costs less than asking for each.
 fn strip_response(headers: &mut HeaderMap) {
     if headers.keys().any(is_hop_by_hop) {
@@ -198,8 +198,7 @@ fn strip_response(headers: &mut HeaderMap) {
             .split(|byte| *byte == b'=')
             .next()
             .unwrap_or_default();
-        name.trim_ascii()
-            .eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())
+        is_own(name.trim_ascii())
     };
     if headers.get_all(header::SET_COOKIE).iter().any(ours) {
         let kept: Vec<_> = headers
@@ -299,6 +298,7 @@ mod tests {
             ("set-cookie", "__Host-portcullis=forged; Path=/"),
             ("set-cookie", "=__Host-portcullis=forged; Path=/"),
             ("set-cookie", " __host-Portcullis =forged; Path=/"),
+            ("set-cookie", "__Host-portcullis-form=forged"),
             ("set-cookie", "__Host-portcullis2=fine"),
         ]);
         strip_response(&mut response);

@@ -29,10 +29,12 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
-use crate::gate::strip::take_session_cookie;
+use crate::gate::strip::take_own_cookies;
 use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
+use crate::token::cookie::OwnCookies;
+use crate::token::cookie::SESSION_COOKIE;
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub struct Inbound<B = ClientBody> {
     headers: HeaderMap,
     unusual: Vec<(HeaderName, HeaderValue)>,
     authorization: Option<HeaderValue>,
-    cookie: Option<Box<[u8]>>,
+    cookies: OwnCookies,
     is_brought: bool,
     scheme: &'static str,
     source: Source,
@@ -145,7 +147,7 @@ impl<B> Inbound<B> {
             headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
         }
         let is_brought = handshake.as_ref().is_some_and(Handshake::brings_token);
-        let cookie = take_session_cookie(&mut headers);
+        let cookies = take_own_cookies(&mut headers);
         let mut unusual = Vec::new();
         let dropped = strip(&mut headers, &mut unusual, trust, source.through_proxy);
         Ok(Box::new(Self {
@@ -157,7 +159,7 @@ impl<B> Inbound<B> {
             headers,
             unusual,
             authorization,
-            cookie,
+            cookies,
             is_brought,
             source,
             certificate: connection.certificate.clone(),
@@ -212,9 +214,14 @@ impl<B> Inbound<B> {
         self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
-    /// The value of our own cookie, which is never forwarded.
+    /// The value of the session's cookie, which is never forwarded.
     pub fn cookie(&self) -> Option<&[u8]> {
-        self.cookie.as_deref()
+        self.cookies.get(SESSION_COOKIE)
+    }
+
+    /// All cookies of ours.
+    pub fn own_cookies(&self) -> &OwnCookies {
+        &self.cookies
     }
 
     /// Who is held responsible.

@@ -253,10 +253,7 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
             "user_not_admitted",
             "The account is none of those that may pass here.".to_owned(),
         ),
-        Forbidden::Issuer => refuse(
-            "issuer_not_admitted",
-            "Access tokens of this issuer do not pass here.".to_owned(),
-        ),
+        Forbidden::Issuer => Unauthenticated::IssuerNotAdmitted.problem(),
         Forbidden::Address => refuse(
             "address_not_admitted",
             "Requests from this address may not pass here, whoever makes them.".to_owned(),
@@ -346,7 +343,20 @@ macro_rules! rejection_from {
     };
 }
 
-rejection_from!(Malformed, Limited, Unrouted, Unauthenticated, Undescribed);
+rejection_from!(Malformed, Limited, Unrouted, Undescribed);
+
+impl From<Unauthenticated> for Rejection {
+    /// A token that does not pass here whatever it says is no credential that is not good.
+    fn from(why: Unauthenticated) -> Self {
+        match why {
+            Unauthenticated::IssuerNotAdmitted => Self::Forbidden(Forbidden::Issuer),
+            Unauthenticated::Absent
+            | Unauthenticated::Refused(_)
+            | Unauthenticated::KeysWanted(_)
+            | Unauthenticated::IssuerUnavailable => Self::Unauthenticated(why),
+        }
+    }
+}
 
 impl From<Forbidden> for Rejection {
     /// A caller who may not because nobody said who it is is asked to say.

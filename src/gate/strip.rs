@@ -16,7 +16,8 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::config::fold;
-use crate::token::cookie::SESSION_COOKIE;
+use crate::token::cookie::OwnCookies;
+use crate::token::cookie::is_own;
 
 /// What is known about the outside before any request: whom to believe and what nobody may send.
 #[derive(Debug)]
@@ -299,29 +300,27 @@ pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName
         .collect()
 }
 
-/// Takes the gateway's own cookie out of `Cookie` (SECURITY 17); the others stay as they are, byte
-/// for byte, whatever their alphabet.
-/// Takes our own cookie out of a request, so that no app sees it (SECURITY 17). Browsers send one;
-/// where there are several, none of them counts.
-pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> {
-    fn is_ours(pair: &[u8]) -> bool {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.trim_ascii() == SESSION_COOKIE.as_bytes()
+/// Takes our own cookies out of a request, so that no app sees them (SECURITY 17); the others stay as they
+/// are, byte for byte, whatever their alphabet.
+pub(super) fn take_own_cookies(headers: &mut HeaderMap) -> OwnCookies {
+    let mut own = OwnCookies::default();
+    for line in headers.get_all(header::COOKIE) {
+        let pairs = line.as_bytes().split(|byte| *byte == b';').map(pair);
+        for (name, value) in pairs.filter(|(name, _)| is_own(name)) {
+            own.push(name, value);
+        }
     }
-    let lines = headers.get_all(header::COOKIE).iter();
-    let mut ours = lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter(|pair| is_ours(pair));
-    let (first, more) = (ours.next()?, ours.next());
-    let value = first.iter().position(|byte| *byte == b'=');
-    let value = value.and_then(|at| first.get(at + 1..)).unwrap_or_default();
-    let taken = more.is_none().then(|| value.trim_ascii().into());
+    if own.is_empty() {
+        return own;
+    }
     let kept: Vec<HeaderValue> = headers
         .get_all(header::COOKIE)
         .iter()
         .map(|line| {
             let pairs = line.as_bytes().split(|byte| *byte == b';');
-            let others = pairs.filter(|pair| !is_ours(pair)).map(<[u8]>::trim_ascii);
+            let others = pairs
+                .filter(|sent| !is_own(pair(sent).0))
+                .map(<[u8]>::trim_ascii);
             others.collect::<Vec<_>>().join(b"; ".as_slice())
         })
         .filter(|line| !line.is_empty())
@@ -331,7 +330,15 @@ pub(super) fn take_session_cookie(headers: &mut HeaderMap) -> Option<Box<[u8]>> 
     for line in kept {
         headers.append(header::COOKIE, line);
     }
-    taken
+    own
+}
+
+/// Name and value of a cookie as it is sent (RFC 6265 §4.2.1).
+fn pair(sent: &[u8]) -> (&[u8], &[u8]) {
+    let at = sent.iter().position(|byte| *byte == b'=');
+    let (name, value) = sent.split_at(at.unwrap_or(sent.len()));
+    let value = value.strip_prefix(b"=").unwrap_or(value);
+    (name.trim_ascii(), value.trim_ascii())
 }
 
 /// Whether [`fold`] would change the name: hardly any needs the copy.
@@ -365,7 +372,7 @@ mod tests {
             );
         }
         let mut unusual = Vec::new();
-        take_session_cookie(&mut headers);
+        take_own_cookies(&mut headers);
         let dropped = strip(&mut headers, &mut unusual, &trust(), through_proxy);
         (headers, dropped)
     }
@@ -456,6 +463,13 @@ mod tests {
             ["a=1; b=2"]
         );
         assert_eq!(cookies(&[("cookie", "a=é; __Host-portcullis=x")]), ["a=é"]);
+        assert_eq!(
+            cookies(&[(
+                "cookie",
+                "__Host-portcullis-form=x; a=1; __Host-portcullis2=y"
+            )]),
+            ["a=1; __Host-portcullis2=y"]
+        );
         assert_eq!(
             cookies(&[("cookie", "__Host-portcullis=x")]),
             Vec::<String>::new()

@@ -53,22 +53,23 @@ impl IssuerKey {
 }
 
 impl IssuerKeys {
-    /// Reads the fit ones among the keys of a document. Of two with one kid the first counts.
-    pub(super) fn read(json: &Value, allowed: &[IssuerAlgorithm], now: SystemTime) -> Self {
-        let keys = json.get("keys").and_then(Value::as_array);
+    /// Reads the fit ones among the keys of a document. Of two with one kid the first counts. Nothing
+    /// where it is no set of keys; a set may be empty.
+    pub(super) fn read(json: &Value, allowed: &[IssuerAlgorithm], now: SystemTime) -> Option<Self> {
+        let keys = json.get("keys")?.as_array()?;
         let mut by_kid = HashMap::new();
-        for key in keys.into_iter().flatten().take(KEYS_MAX) {
+        for key in keys.iter().take(KEYS_MAX) {
             if let Some(kid) = text(key, "kid")
                 && let Some(key) = read_key(key, allowed)
             {
                 by_kid.entry(kid.to_owned()).or_insert(key);
             }
         }
-        Self {
+        Some(Self {
             generation: 1,
             fetched_at: now,
             by_kid,
-        }
+        })
     }
 
     /// Follows others: whatever was judged by keys of which one is gone or changed is judged anew.
@@ -236,7 +237,7 @@ mod tests {
         };
         let set = |kids: &[&str]| {
             let keys: Vec<_> = kids.iter().map(|kid| named(kid)).collect();
-            IssuerKeys::read(&json!({ "keys": keys }), &ALLOWED, now)
+            IssuerKeys::read(&json!({ "keys": keys }), &ALLOWED, now).unwrap()
         };
         let before = set(&["a"]);
         let both = set(&["a", "b"]).after(&before);
@@ -245,5 +246,12 @@ mod tests {
         let many: Vec<_> = (0..100).map(|kid| kid.to_string()).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(set(&many).len(), KEYS_MAX);
+        // A set that is empty says that its keys are gone; what is no set says nothing.
+        let none = set(&[]).after(&both);
+        assert_ne!(none.generation(), both.generation());
+        assert!(none.find("a").is_none());
+        for other in [json!({}), json!([]), json!({"keys": {"a": named("a")}})] {
+            assert!(IssuerKeys::read(&other, &ALLOWED, now).is_none(), "{other}");
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! The one form in which OAuth endpoints are asked: POST, urlencoded, each parameter once.
 
-use std::collections::HashMap;
-
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use http::HeaderMap;
-use http::header;
 
+use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::intake::Sent;
 use crate::oauth::error::OAuthError;
@@ -17,14 +15,13 @@ pub struct Form {
     pub headers: HeaderMap,
     /// Where it came from.
     pub origin: Origin,
-    parameters: HashMap<String, String>,
+    parameters: Fields,
 }
 
 impl Form {
     /// A parameter; one without a value is one that was not sent (RFC 6749 §3.2).
     pub fn get(&self, name: &str) -> Option<&str> {
-        let value = self.parameters.get(name).map(String::as_str);
-        value.filter(|value| !value.is_empty())
+        self.parameters.get(name)
     }
 
     /// A parameter that must be there.
@@ -52,26 +49,8 @@ impl<S: Send + Sync> FromRequest<S> for Form {
                 "Send the parameters in the body, not in the query.",
             ));
         }
-        if !sent.is(FORM) || sent.headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(invalid(
-                "Send the parameters as application/x-www-form-urlencoded.",
-            ));
-        }
-        let mut parameters = HashMap::new();
-        for (name, value) in url::form_urlencoded::parse(&sent.body) {
-            // Which is what stands for bytes that are none.
-            if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
-                return Err(invalid("A parameter is not UTF-8."));
-            }
-            if parameters
-                .insert(name.clone().into_owned(), value.into_owned())
-                .is_some()
-            {
-                let name: String = name.chars().take(64).collect();
-                let why = format!("The parameter {name:?} is there more than once.");
-                return Err(OAuthError::InvalidRequest(why));
-            }
-        }
+        let parameters = Fields::of_body(&sent);
+        let parameters = parameters.map_err(|error| invalid(&error.to_string()))?;
         Ok(Self {
             headers: sent.headers,
             origin: sent.origin,
@@ -79,5 +58,3 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         })
     }
 }
-
-const FORM: &str = "application/x-www-form-urlencoded";

@@ -42,6 +42,7 @@ use crate::limiter::Policy;
 use crate::oauth::OAuth;
 use crate::page::Look;
 use crate::password::Hasher;
+use crate::portal::Portal;
 use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
@@ -131,7 +132,8 @@ impl Assembly {
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
-        let router = endpoints::router(&config.gateway, &accounts, oauth, look);
+        let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
+        let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),

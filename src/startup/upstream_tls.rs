@@ -11,6 +11,7 @@ use crate::config::Problems;
 use crate::config::Upstream;
 use crate::config::UpstreamTrust;
 use crate::issuers::Issuers;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::tls::Tls;
 
 /// For each upstream, by index. Where one checks nothing, that is said at each start.
@@ -50,7 +51,7 @@ pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
     upstreams
         .filter_map(|upstream| tls(upstream, now)?.err())
         .chain(
-            issuers(config, &Clock::default())
+            issuers(config, &Clock::default(), &Metrics::new())
                 .err()
                 .into_iter()
                 .flatten(),
@@ -63,8 +64,12 @@ pub fn unusable(config: &Config, now: SystemTime) -> Vec<Problem> {
 /// # Errors
 ///
 /// Every file that cannot be used.
-pub(super) fn issuers(config: &Config, clock: &Clock) -> Result<Issuers, Vec<Problem>> {
-    Issuers::new(&config.issuers, clock).map_err(|wrong| {
+pub(super) fn issuers(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Issuers, Vec<Problem>> {
+    Issuers::new(&config.issuers, clock, metrics).map_err(|wrong| {
         let problem = |(position, error): (Position, CertificateError)| Problem {
             position,
             message: error.to_string(),

@@ -3,6 +3,7 @@
 //! Labels hold names of the file's and words of ours: never a user, a client's address, a host or a
 //! path, and of methods only the usual ones, so that no stranger can make a new series.
 
+pub mod issuers;
 mod timing;
 pub mod upstreams;
 
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
 use crate::telemetry::access::Decision;
+use crate::telemetry::metrics::issuers::Issuers;
 use crate::telemetry::metrics::timing::Timing;
 use crate::telemetry::metrics::upstreams::Upstreams;
 
@@ -46,6 +48,7 @@ pub struct Metrics {
     log_lines_dropped: Counter,
     store_available: Gauge,
     upstreams: Upstreams,
+    issuers: Issuers,
 }
 
 impl Metrics {
@@ -70,6 +73,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             store_available: Gauge::default(),
             upstreams: Upstreams::default(),
+            issuers: Issuers::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -154,6 +158,7 @@ impl Metrics {
             self.store_available.clone(),
         );
         self.upstreams.register(registry);
+        self.issuers.register(registry);
     }
 
     /// The handles of one route, resolved once; `name` is the label.
@@ -173,6 +178,11 @@ impl Metrics {
     /// The handles of upstreams.
     pub fn upstreams(&self) -> &Upstreams {
         &self.upstreams
+    }
+
+    /// The handles of other issuers.
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The handles of hashing.

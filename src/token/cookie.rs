@@ -18,6 +18,60 @@ use crate::vault::Vault;
 /// not `Secure`, or of a domain (RFC 6265bis §4.1.3.2).
 pub const SESSION_COOKIE: &str = "__Host-portcullis";
 
+/// What a browser is known by that is shown a form; its forms' tokens belong to it.
+pub const FORM_COOKIE: &str = "__Host-portcullis-form";
+
+/// Whether a cookie of this name is one of ours: the session's, or a helper's of a sign-in.
+pub fn is_own(name: &[u8]) -> bool {
+    let session = SESSION_COOKIE.as_bytes();
+    name.split_at_checked(session.len())
+        .is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(session) && (rest.is_empty() || rest.starts_with(b"-"))
+        })
+}
+
+/// The cookies of ours that came with a request, taken out of it.
+#[derive(Clone, Default)]
+pub struct OwnCookies(Vec<Sent>);
+
+#[derive(Clone)]
+struct Sent {
+    name: Box<[u8]>,
+    value: Box<[u8]>,
+}
+
+impl OwnCookies {
+    /// One more, by name and value.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.0.push(Sent {
+            name: name.into(),
+            value: value.into(),
+        });
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of this one. Browsers send one; where there are several, none of them counts.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let mut values = self
+            .0
+            .iter()
+            .filter(|sent| *sent.name == *name.as_bytes())
+            .map(|sent| &*sent.value);
+        let (first, more) = (values.next(), values.next());
+        first.filter(|_| more.is_none())
+    }
+}
+
+impl fmt::Debug for OwnCookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnCookies({})", self.0.len())
+    }
+}
+
 /// Writes and reads session cookies.
 pub struct SessionCookies {
     key: hmac::Key,
@@ -91,6 +145,27 @@ mod tests {
         }
         let others = SessionCookies::new(&Vault::for_test());
         assert_eq!(others.read(value.as_bytes(), "notes.example.com"), None);
+    }
+
+    #[test]
+    fn our_cookies_are_known_by_their_names() {
+        for own in [
+            SESSION_COOKIE,
+            FORM_COOKIE,
+            "__host-Portcullis",
+            "__Host-portcullis-x",
+        ] {
+            assert!(is_own(own.as_bytes()), "{own}");
+        }
+        for other in ["__Host-portcullis2", "__Host-portculli", "portcullis", ""] {
+            assert!(!is_own(other.as_bytes()), "{other}");
+        }
+        let mut cookies = OwnCookies::default();
+        cookies.push(b"a", b"1");
+        assert_eq!(cookies.get("a"), Some(b"1".as_slice()));
+        assert_eq!(cookies.get("b"), None);
+        cookies.push(b"a", b"1");
+        assert_eq!(cookies.get("a"), None);
     }
 
     #[test]

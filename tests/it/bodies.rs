@@ -157,7 +157,7 @@ async fn a_body_that_does_not_say_json_is_not_read() {
             &[""],
             &["text/plain"],
             &["text/json"],
-            &["application/x-www-form-urlencoded"],
+            &["application/x-www-form-urlencoded2"],
             &["multipart/form-data; boundary=x"],
             &["application/jsonp"],
             &["application/json5"],
@@ -193,6 +193,28 @@ async fn a_body_that_does_not_say_json_is_not_read() {
             assert_eq!(answer.status, 415, "{path}: {coding}: {}", answer.text());
             assert_eq!(answer.header("accept-encoding"), "identity");
             answer.expect_problem(415, "encoded_body");
+        }
+    }
+    trial.assert_nothing_happened().await;
+}
+
+/// Where there is a page whose form it could be, it is judged as that page's, and refused as none.
+// SECURITY 34
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_no_page_of_ours_showed_is_not_read() {
+    let trial = Trial::start().await;
+    for endpoint in endpoints(&trial.alice) {
+        for kind in [
+            "application/x-www-form-urlencoded",
+            "Application/X-WWW-Form-Urlencoded; charset=UTF-8",
+        ] {
+            let headers = [("content-type", kind)];
+            let answer = trial.send(&endpoint, &headers, endpoint.text()).await;
+            if endpoint.path == "/auth/refresh" {
+                answer.expect_problem(415, "not_json");
+            } else {
+                answer.expect_page(403, "cross_site");
+            }
         }
     }
     trial.assert_nothing_happened().await;
@@ -505,10 +527,22 @@ async fn a_body_that_breaks_off_makes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_has_its_methods_and_no_others() {
     let trial = Trial::start().await;
-    let posted = endpoints(&trial.alice).map(|endpoint| endpoint.path);
     for (allow, paths) in [
-        ("POST", &posted[..]),
-        ("GET, HEAD", &["/auth/me", "/.well-known/jwks.json"]),
+        ("POST", &["/auth/refresh", "/auth/password"][..]),
+        (
+            "GET, HEAD, POST",
+            &[
+                "/auth/register",
+                "/auth/login",
+                "/auth/logout",
+                "/auth/sessions",
+            ],
+        ),
+        ("DELETE, POST", &["/auth/sessions/x"]),
+        (
+            "GET, HEAD",
+            &["/auth/me", "/auth/account", "/.well-known/jwks.json"],
+        ),
     ] {
         for path in paths {
             for method in [

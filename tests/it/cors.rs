@@ -101,7 +101,7 @@ async fn answers_and_refusals_say_who_may_read_them() {
             .contains("WWW-Authenticate")
     );
     let refused = alice
-        .get_with("/auth/login", &[("origin", SPA)])
+        .get_with("/auth/refresh", &[("origin", SPA)])
         .await
         .expect(405);
     assert_eq!(refused.header("access-control-allow-origin"), SPA);

@@ -12,6 +12,7 @@ pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod http2_upstream;
 pub(crate) mod nginx;
+pub(crate) mod person;
 pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod upstream;

@@ -1,6 +1,9 @@
 //! Other issuers' access tokens: whom they admit where, by which keys, and what happens when those change
 //! or cannot be had.
 
+mod boundaries;
+mod outages;
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// From the top down: a room uses only rooms of layers below its own.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["properties"],
     &["cli"],
     &["startup"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 18] = [
     &["gate"],
     &["endpoints", "upstream"],
     &["oauth"],
+    &["portal"],
     &["page"],
     &["account"],
     &["intake"],
@@ -52,6 +53,7 @@ const DOORS: [(&str, &[&str]); 20] = [
             "gate/door",
             "intake",
             "oauth",
+            "portal",
         ],
     ),
     ("clap", &["cli"]),

@@ -47,6 +47,7 @@ mod operate;
 mod outages;
 mod overload;
 mod pages;
+mod portal;
 mod pressure;
 mod protocols;
 mod proxy_protocol;

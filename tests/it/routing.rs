@@ -225,7 +225,7 @@ async fn own_endpoints_without_a_prefix_leave_the_other_paths_to_apps() {
         .await
         .expect_problem(401, "unauthenticated");
     caller
-        .get("/login")
+        .get("/refresh")
         .await
         .expect_problem(405, "method_not_allowed");
     app.assert_untouched();

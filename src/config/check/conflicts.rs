@@ -28,12 +28,14 @@ use crate::domain::Handle;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 12] = [
+pub const OWN_ENDPOINTS: [&str; 14] = [
     "register",
     "login",
     "refresh",
     "logout",
+    "signed-out",
     "me",
+    "account",
     "password",
     "sessions",
     "sessions/{id}",

@@ -48,8 +48,7 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
             types: types(table),
             jwks_url: table
                 .get("jwks_url")
-                .and_then(|value| value.parse(secure_url))
-                .and_then(|url| Url::parse(&url).ok()),
+                .and_then(|value| value.parse(keys_url)),
             trust: ca
                 .and_then(|ca| {
                     let (path, position) = (ca.path()?, ca.position());
@@ -85,6 +84,18 @@ fn secure_url(text: &str) -> Result<String, Malformed> {
     } else {
         Err(WRONG)
     }
+}
+
+/// Where keys are, which may have a query.
+fn keys_url(text: &str) -> Result<Url, Malformed> {
+    const WRONG: Malformed = Malformed(
+        "it must be an https:// URL without fragment; only on loopback may it be http://",
+    );
+    let (address, query) = text.split_once('?').unwrap_or((text, ""));
+    let is_plain = query.bytes().all(|byte| byte.is_ascii_graphic()) && !query.contains('#');
+    secure_url(address).map_err(|_| WRONG)?;
+    let url = Url::parse(text).map_err(|_| WRONG)?;
+    is_plain.then_some(url).ok_or(WRONG)
 }
 
 fn audience(text: &str) -> Result<String, Malformed> {
@@ -165,7 +176,12 @@ fn claim_path(text: &str) -> Result<Vec<String>, Malformed> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let names: Vec<_> = text.split('.').map(str::to_owned).collect();
+    // Some issuers name claims of their own by URLs, as RFC 7519 §4.2 has it: one name, with its dots.
+    let names: Vec<_> = if text.contains("://") {
+        vec![text.to_owned()]
+    } else {
+        text.split('.').map(str::to_owned).collect()
+    };
     if names.iter().any(String::is_empty) || names.len() > 8 {
         return Err(Malformed(
             "it must be a claim's name, or names with dots between them from the outside in, such \

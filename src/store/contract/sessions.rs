@@ -170,10 +170,13 @@ async fn ending_is_recorded_once() {
             .await
             .unwrap()
     );
-    assert_eq!(store.end_sessions(alice.id, at(3)).await.unwrap(), [two]);
+    assert_eq!(
+        store.end_sessions(alice.id, None, at(3)).await.unwrap(),
+        [two]
+    );
     assert!(
         store
-            .end_sessions(alice.id, at(4))
+            .end_sessions(alice.id, None, at(4))
             .await
             .unwrap()
             .is_empty()

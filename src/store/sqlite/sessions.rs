@@ -112,14 +112,15 @@ impl Store {
         Ok(ended)
     }
 
-    /// Ends all sessions of a user. Returns the ended ones.
+    /// Ends all sessions of a user, but for one that is kept. Returns the ended ones.
     pub async fn end_sessions(
         &self,
         user: UserId,
+        keep: Option<SessionId>,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, Unavailable> {
         let mut transaction = self.write().await?;
-        let ended = end_all(&mut transaction, user, None, now).await?;
+        let ended = end_all(&mut transaction, user, keep, now).await?;
         transaction.commit().await?;
         Ok(ended)
     }

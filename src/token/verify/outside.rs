@@ -40,6 +40,8 @@ use crate::token::verify::refuse_other_times;
 pub enum NotOutside {
     /// No issuer of the file has made it.
     Stranger,
+    /// It says that it is of an issuer that is not admitted where it was sent.
+    NotAdmitted,
     /// It is not good.
     Invalid(Invalid),
     /// The keys of this one, by its place, must be asked for before anything can be said.
@@ -49,12 +51,14 @@ pub enum NotOutside {
 }
 
 /// Judges a token that is none of ours: what it says, and the generation of the keys that it was judged by.
+/// Of an issuer that is not among `admitted`, by name, it is not judged, and no key is asked for.
 ///
 /// # Errors
 ///
 /// The first thing that is wrong with it.
 pub fn verify(
     issuers: &Issuers,
+    admitted: &[Arc<str>],
     token: &str,
     now: SystemTime,
 ) -> Result<(Claims, u64), NotOutside> {
@@ -63,6 +67,9 @@ pub fn verify(
     }
     let (place, issuer) = issuer_of(issuers, token).ok_or(NotOutside::Stranger)?;
     let config = issuer.config();
+    if !admitted.contains(&config.name) {
+        return Err(NotOutside::NotAdmitted);
+    }
     let header = read_header(token, &config.types).map_err(NotOutside::Invalid)?;
     let better = |none: NotOutside| match issuer.freshness(now) {
         Freshness::MayAsk => NotOutside::KeysWanted(place),
@@ -82,6 +89,9 @@ pub fn verify(
     let Members(claims) = jsonwebtoken::decode::<Members>(token, key.verifying(), &validation)
         .map_err(|error| NotOutside::Invalid(refusal(error.kind())))?
         .claims;
+    if is_of_another_kind(&claims) {
+        return Err(NotOutside::Invalid(Invalid::WrongType));
+    }
     let claims = read(issuer, &claims, header.kid, now).map_err(NotOutside::Invalid)?;
     Ok((claims, keys.generation()))
 }
@@ -112,6 +122,16 @@ fn validation(config: &config::Issuer, algorithm: Algorithm) -> Validation {
     validation.reject_tokens_expiring_in_less_than = 0;
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     validation
+}
+
+/// Where access tokens call themselves `JWT`, so do others, and only what they say tells them apart
+/// (RFC 8725 §3.12): ID tokens (OpenID Connect Core §3.1.3.6 and §3.3.2.11), security events and logout
+/// tokens (RFC 8417 §2.2), and what Keycloak calls by other names.
+fn is_of_another_kind(claims: &Map<String, Value>) -> bool {
+    let others = ["at_hash", "c_hash", "events"];
+    let kind = claims.get("typ").and_then(Value::as_str);
+    others.iter().any(|claim| claims.contains_key(*claim))
+        || kind.is_some_and(|kind| ["ID", "Refresh", "Offline", "Logout"].contains(&kind))
 }
 
 /// Into the alphabets of our own (SECURITY 16). Whatever opens nothing by being left out is left out where

@@ -101,6 +101,11 @@ impl Caller {
         }
     }
 
+    /// What a browser calls the origin of its pages.
+    pub(crate) fn origin(&self) -> String {
+        format!("https://{}:{}", self.host, self.port)
+    }
+
     /// GET.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await

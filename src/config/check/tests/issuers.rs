@@ -61,3 +61,27 @@ fn an_issuer_needs_an_address_an_audience_and_signatures_that_only_it_can_make()
     );
     bad(ROUTE, &[("6:1", "there is no [issuers.corp]")]);
 }
+
+#[test]
+fn keys_may_be_at_an_address_with_a_query_and_claims_may_be_named_by_addresses() {
+    let keys = "https://login.corp.example/keys?p=sign_in";
+    let more =
+        format!("jwks_url = \"{keys}\"\nclaims = {{ roles = \"https://corp.example/roles\" }}");
+    let loaded = good(&format!("{CORP}{more}\n{ROUTE}"));
+    let [issuer] = loaded.config.issuers.as_slice() else {
+        panic!("{:?}", loaded.config.issuers);
+    };
+    assert_eq!(issuer.jwks_url.as_ref().map(url::Url::as_str), Some(keys));
+    assert_eq!(issuer.claims.roles, ["https://corp.example/roles"]);
+    for bad_url in [
+        "https://a.example/keys?p#fragment",
+        "http://a.example/keys?p=1",
+        "https://user@a.example/keys",
+        "https://a.example/keys?a b",
+    ] {
+        bad(
+            &format!("{CORP}jwks_url = \"{bad_url}\"\n{ROUTE}"),
+            &[("9:12", "https://")],
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! `GET account`: the account page, and what its forms do.
+
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::account::SignedIn;
+use crate::account::password::Changing;
+use crate::account::password::replace;
+use crate::account::sessions::end_one;
+use crate::account::sessions::end_others;
+use crate::account::unavailable;
+use crate::authenticate::BrowserSessions;
+use crate::domain::EmailAddress;
+use crate::domain::Handle;
+use crate::domain::Password;
+use crate::domain::Role;
+use crate::domain::Username;
+use crate::page::Account;
+use crate::page::Field;
+use crate::page::Notice;
+use crate::page::Profile;
+use crate::page::SessionRow;
+use crate::page::When;
+use crate::portal::Declined;
+use crate::portal::Portal;
+use crate::portal::Posted;
+use crate::portal::Visit;
+use crate::portal::device_name::device_name;
+use crate::portal::see_other;
+use crate::portal::visit::see_other_with;
+use crate::problem::Problem;
+
+/// Shows the page.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 503.
+pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
+    let signed_in = visit.must_be_signed_in(&portal)?;
+    let mut view = view(&portal, &visit, signed_in).await?;
+    view.notice = match visit.query.get("done") {
+        Some("password") => Some("Your password is changed, and every other session has ended."),
+        Some("session") => Some("The session has ended."),
+        Some("sessions") => Some("All other sessions have ended."),
+        _ => None,
+    }
+    .map(Notice::done);
+    Ok(visit.show(StatusCode::OK, &view))
+}
+
+/// `POST password` with a form.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403. What the person can mend is said on the page itself.
+pub async fn change_password(
+    State(portal): State<Arc<Portal>>,
+    Posted { visit, mut fields }: Posted,
+) -> Result<Response, Declined> {
+    let signed_in = visit.must_be_signed_in(&portal)?;
+    let mut password = |name| Password::new(fields.take(name).unwrap_or_default());
+    let changing = Changing {
+        current_password: password("current_password"),
+        new_password: password("new_password"),
+    };
+    let Err(problem) = replace(&portal.accounts, signed_in, changing).await else {
+        return Ok(done(&portal, "password"));
+    };
+    let mut view = view(&portal, &visit, signed_in).await?;
+    let weak = problem.fields.iter().find(|it| it.name == "new_password");
+    match (problem.code, weak) {
+        ("wrong_password", _) => view.current_password.error = Some(problem.detail.to_string()),
+        (_, Some(weak)) => view.new_password.error = Some(weak.detail.to_string()),
+        _ => view.notice = Some(Notice::error(problem.detail.clone())),
+    }
+    Ok(visit.show_again(problem, &view))
+}
+
+/// `POST sessions/{id}` with a form: ends it.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403, 404, 503.
+pub async fn end_session(
+    State(portal): State<Arc<Portal>>,
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response, Declined> {
+    let signed_in = visit.must_be_signed_in(&portal)?;
+    let ended = end_one(&portal.accounts, signed_in, &id).await;
+    let ended = ended.map_err(|problem| visit.decline(&portal, problem))?;
+    if ended == signed_in.session {
+        let cleared = BrowserSessions::clear_cookie();
+        return Ok(see_other_with(&portal.path("signed-out"), cleared));
+    }
+    Ok(done(&portal, "session"))
+}
+
+/// `POST sessions` with a form: ends all but the one of this browser.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403, 503.
+pub async fn end_other_sessions(
+    State(portal): State<Arc<Portal>>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response, Declined> {
+    let signed_in = visit.must_be_signed_in(&portal)?;
+    let ended = end_others(&portal.accounts, signed_in).await;
+    ended.map_err(|problem| visit.decline(&portal, problem))?;
+    Ok(done(&portal, "sessions"))
+}
+
+/// Back to the page, which says what was done.
+fn done(portal: &Portal, what: &str) -> Response {
+    see_other(&format!("{}?done={what}", portal.path("account")))
+}
+
+async fn view<'a>(
+    portal: &'a Portal,
+    visit: &Visit,
+    signed_in: &SignedIn,
+) -> Result<Account<'a>, Declined> {
+    let accounts = &portal.accounts;
+    let decline = |problem| visit.decline(portal, problem);
+    let now = accounts.clock.now();
+    let user = accounts.store.user(&Handle::Id(signed_in.user)).await;
+    let user = user.map_err(|error| decline(unavailable(&error)))?;
+    // Deleted since a moment ago.
+    let user = user.ok_or_else(|| decline(Problem::store_unavailable()))?;
+    let idle = accounts.sessions.rules().idle;
+    let sessions = accounts.store.sessions_of(signed_in.user, now, idle).await;
+    let mut sessions = sessions.map_err(|error| decline(unavailable(&error)))?;
+    sessions.sort_by_key(|session| session.id != signed_in.session);
+    let post = |name: &str| visit.form(portal, portal.path(name));
+    let rows = sessions.iter().map(|session| SessionRow {
+        device: device_name(session.user_agent.as_deref()),
+        address: session.address.to_string(),
+        last_seen: When::past(session.last_seen_at, now),
+        since: When::past(session.authenticated_at, now),
+        is_this: session.id == signed_in.session,
+        end: post(&format!("sessions/{}", session.id)),
+    });
+    Ok(Account {
+        look: &portal.look,
+        notice: None,
+        profile: Profile {
+            name: user.name.as_ref().map(|name| name.as_str().to_owned()),
+            username: user.username.as_ref().map(Username::to_string),
+            email: user.email.as_ref().map(EmailAddress::to_string),
+            is_email_verified: user.email_verified,
+            roles: user.roles.iter().map(Role::to_string).collect(),
+        },
+        sessions: rows.collect(),
+        end_others: (sessions.len() > 1).then(|| post("sessions")),
+        password: Some(post("password")),
+        current_password: Field::default(),
+        new_password: Field::default(),
+        password_length_min: accounts.rules.password_length_min,
+        apps: Vec::new(),
+        providers: Vec::new(),
+        tokens: None,
+        sign_out: post("logout"),
+    })
+}

@@ -1,0 +1,52 @@
+//! A form that was filled in on a page of ours, by the browser that it was shown to.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequest;
+use axum::extract::FromRequestParts as _;
+use axum::extract::Request;
+use http::StatusCode;
+
+use crate::intake::Fields;
+use crate::intake::Sent;
+use crate::intake::Site;
+use crate::portal::Declined;
+use crate::portal::Portal;
+use crate::portal::Visit;
+use crate::problem::Problem;
+
+/// Its fields, and who posts it. What was not posted from our own page is refused before anybody reads it
+/// (SECURITY 34).
+pub struct Posted {
+    /// Who, from where.
+    pub visit: Visit,
+    /// What was filled in.
+    pub fields: Fields,
+}
+
+impl FromRequest<Arc<Portal>> for Posted {
+    type Rejection = Declined;
+
+    async fn from_request(request: Request, portal: &Arc<Portal>) -> Result<Self, Declined> {
+        let (mut parts, body) = request.into_parts();
+        let headers = parts.headers.clone();
+        let visit = Visit::from_request_parts(&mut parts, portal).await?;
+        parts.headers = headers;
+        let sent = Sent::take(Request::from_parts(parts, body), portal).await;
+        let bad = |detail: String| {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail);
+            visit.decline(portal, problem)
+        };
+        let sent = sent.map_err(|_| bad("The form broke off on its way.".to_owned()))?;
+        let mut fields = Fields::of_body(&sent).map_err(|error| bad(error.to_string()))?;
+        let csrf = fields.take("csrf").unwrap_or_default();
+        let is_known = !visit.browser.is_new() && portal.forms.is_genuine(&visit.browser, &csrf);
+        if visit.origin.site == Site::Cross || !is_known {
+            let detail = "This form does not come from our page as your browser was shown it, or your browser \
+                          keeps no cookies. Go back, load the page again, and try once more.";
+            let problem = Problem::new(StatusCode::FORBIDDEN, "cross_site", detail);
+            return Err(visit.decline(portal, problem));
+        }
+        Ok(Self { visit, fields })
+    }
+}

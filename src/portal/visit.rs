@@ -1,0 +1,135 @@
+//! Who looks at a page, from where, and what they asked for.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use http::HeaderMap;
+use http::Method;
+use http::StatusCode;
+use http::header;
+use http::request::Parts;
+
+use crate::account::SignedIn;
+use crate::authenticate::BrowserSessions;
+use crate::intake::Fields;
+use crate::intake::Origin;
+use crate::page;
+use crate::page::Form;
+use crate::page::View;
+use crate::portal::Declined;
+use crate::portal::Portal;
+use crate::portal::ReturnTo;
+use crate::portal::csrf::Browser;
+use crate::portal::see_other;
+use crate::problem::Problem;
+use crate::token::cookie::FORM_COOKIE;
+
+/// One look at a page of ours. On another host than that of `public_url` it is sent there.
+pub struct Visit {
+    /// Where it came from.
+    pub origin: Origin,
+    /// Who, as their cookie says.
+    pub signed_in: Option<SignedIn>,
+    /// What the address says behind its `?`.
+    pub query: Fields,
+    /// The headers.
+    pub headers: HeaderMap,
+    pub(super) browser: Browser,
+    /// Path and query as they were sent.
+    target: String,
+}
+
+impl FromRequestParts<Arc<Portal>> for Visit {
+    type Rejection = Declined;
+
+    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Declined> {
+        let origin = parts.extensions.get::<Origin>().cloned();
+        let origin = origin.unwrap_or_else(Origin::unknown);
+        let decline = |problem| Declined::new(portal, &origin, problem);
+        let target = parts.uri.path_and_query();
+        let target = target.map_or_else(String::new, |target| target.as_str().to_owned());
+        if !portal.is_at(&origin.host) {
+            if !matches!(parts.method, Method::GET | Method::HEAD) {
+                let url = portal.public_url();
+                let detail = format!("Pages are at {url} only: nothing was done.");
+                let problem = Problem::new(StatusCode::FORBIDDEN, "cross_site", detail);
+                return Err(decline(problem));
+            }
+            let url = portal.url_of(&target);
+            return Err(Declined::with(see_other(&url)));
+        }
+        let query = Fields::of_query(parts.uri.query()).map_err(|error| {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", error.to_string());
+            decline(problem)
+        })?;
+        let signed_in = SignedIn::by_cookie(&portal.accounts, &origin).await;
+        let signed_in = signed_in.map_err(decline)?;
+        Ok(Self {
+            browser: Browser::known_by(origin.cookies.get(FORM_COOKIE)),
+            headers: std::mem::take(&mut parts.headers),
+            origin,
+            signed_in,
+            query,
+            target,
+        })
+    }
+}
+
+impl Visit {
+    /// Whoever must be signed in to see the page, or the way to the sign-in page and back.
+    ///
+    /// # Errors
+    ///
+    /// The redirect.
+    pub fn must_be_signed_in(&self, portal: &Portal) -> Result<&SignedIn, Declined> {
+        self.signed_in.as_ref().ok_or_else(|| {
+            let goal = ReturnTo::page(portal, &self.target);
+            Declined::with(see_other(&goal.sign_in(portal)))
+        })
+    }
+
+    /// A form of ours, to be posted to this path.
+    pub fn form(&self, portal: &Portal, action: String) -> Form {
+        Form {
+            action,
+            csrf: portal.forms.token(&self.browser),
+            ..Form::default()
+        }
+    }
+
+    /// The answer that shows a page, with the cookie that its forms need; a dead session's is taken away.
+    pub fn show(&self, status: StatusCode, view: &impl View) -> Response {
+        let mut response: Response = page::answer(status, view);
+        let headers = response.headers_mut();
+        if let Some(cookie) = self.browser.set_cookie() {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+        if self.signed_in.is_none() && self.origin.session.is_some() {
+            headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+        }
+        response
+    }
+
+    /// The same, where something did not work: with the status and the headers of what is said about it.
+    pub fn show_again(&self, problem: Problem, view: &impl View) -> Response {
+        let mut response = self.show(problem.status, view);
+        for (name, value) in problem.headers {
+            response.headers_mut().append(name, value);
+        }
+        response
+    }
+
+    /// A page that says why not.
+    pub fn decline(&self, portal: &Portal, problem: Problem) -> Declined {
+        Declined::new(portal, &self.origin, problem)
+    }
+}
+
+/// 303 with a cookie.
+pub(super) fn see_other_with(url: &str, cookie: http::HeaderValue) -> Response {
+    let mut response = see_other(url).into_response();
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    response
+}
