@@ -1,9 +1,8 @@
 //! Forward-auth: proxies that hold a request back and ask what the gateway would say to it. nginx, Traefik
-//! and Envoy as their documentation has it; the real nginx and the real Caddy are in files of their own.
+//! and Envoy as their documentation has it; the real nginx and the real Caddy are in a file of their own.
 
-mod caddy;
 mod described;
-mod nginx;
+mod real;
 
 use std::collections::BTreeMap;
 
@@ -202,7 +201,12 @@ async fn nobody_is_told_as_nobody() {
         assert_eq!(told(&answer.headers), BTreeMap::new());
         let removed = answer.header("x-envoy-auth-headers-to-remove");
         let removed: Vec<_> = removed.split(',').collect();
-        for name in ["x-auth-user", "x-auth-roles", "x-auth-assertion", "authorization"] {
+        for name in [
+            "x-auth-user",
+            "x-auth-roles",
+            "x-auth-assertion",
+            "authorization",
+        ] {
             assert!(removed.contains(&name), "{path}: {removed:?}");
         }
     }
@@ -221,7 +225,10 @@ async fn refusals_are_those_of_a_request_that_came_here() {
     for proxy in PROXIES {
         let answer = proxy.ask(&nobody, "/app").await;
         let answer = proxy.refused(answer, 401, "unauthenticated");
-        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"portcullis\"");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            "Bearer realm=\"portcullis\""
+        );
         let answer = proxy.ask(&liar, "/maybe").await;
         let answer = proxy.refused(answer, 401, "invalid_token");
         assert!(answer.header("www-authenticate").contains("invalid_token"));
@@ -281,7 +288,9 @@ async fn a_limit_counts_the_client_and_never_the_proxy() {
         // What somebody writes to the left of his own address is nobody else.
         let chain = format!("192.0.2.7, {client}");
         proxy.refused(ask(&chain).await, 429, "limited");
-        ask(&format!("198.51.100.{}", number + 100)).await.expect(200);
+        ask(&format!("198.51.100.{}", number + 100))
+            .await
+            .expect(200);
     }
 }
 
@@ -410,11 +419,16 @@ async fn a_route_that_is_only_asked_about_serves_nothing_itself() {
         assert!(said.contains(words), "{words} is not in {said}");
     }
     assert!(!said.contains("x-forwarded"), "{said}");
-    let said = portcullis(folder, &["explain", "GET", url]).expect(1).stdout;
+    let said = portcullis(folder, &["explain", "GET", url])
+        .expect(1)
+        .stdout;
     assert!(said.contains("401"), "{said}");
     let checked = portcullis(folder, &["check"]).expect(0).stdout;
     let line = checked.lines().find(|line| line.contains("/asked"));
-    assert!(line.is_some_and(|line| line.ends_with("verify")), "{checked}");
+    assert!(
+        line.is_some_and(|line| line.ends_with("verify")),
+        "{checked}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

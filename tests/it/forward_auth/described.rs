@@ -53,7 +53,10 @@ async fn a_description_that_is_none_is_refused_and_says_what_is_missing() {
             let twice = [lines, &[*line]].concat();
             let (answer, said) = ask(path, &twice).await;
             proxy.refused(answer, 400, "not_described");
-            assert!(said.contains(&format!("{} is there more than", line.0)), "{said}");
+            assert!(
+                said.contains(&format!("{} is there more than", line.0)),
+                "{said}"
+            );
         }
     }
     // Whatever a client writes for another kind of proxy.
@@ -147,7 +150,11 @@ async fn there_is_one_host() {
     nginx("https://one.example.com/x").await.expect(200);
     nginx("https://ONE.example.com.:8443/").await.expect(200);
     let refused = |answer, status, code| Proxy::Nginx.refused(answer, status, code);
-    refused(nginx("https://other.example.com/").await, 401, "unauthenticated");
+    refused(
+        nginx("https://other.example.com/").await,
+        401,
+        "unauthenticated",
+    );
     refused(nginx("https://third.example.com/").await, 404, "no_route");
     for url in [
         "https://one.example.com@other.example.com/",
@@ -200,7 +207,11 @@ async fn no_header_asks_a_route_of_some_methods_for_another() {
     let (gateway, _) = asked("").await;
     let alice = gateway.signed_in("alice").await;
     for proxy in PROXIES {
-        for name in ["X-HTTP-Method-Override", "x_http_method", "X-Method-Override"] {
+        for name in [
+            "X-HTTP-Method-Override",
+            "x_http_method",
+            "X-Method-Override",
+        ] {
             let asks = |path| {
                 let asks = proxy.asks(&alice, &Method::GET, path);
                 Answer::of(asks.header(name, "DELETE"))
@@ -230,7 +241,12 @@ async fn our_own_paths_are_nobodys_to_ask_about() {
     );
     let nobody = gateway.anonymous();
     for proxy in PROXIES {
-        for path in ["/auth/login", "/auth/verify", "/auth/x", "/.well-known/jwks.json"] {
+        for path in [
+            "/auth/login",
+            "/auth/verify",
+            "/auth/x",
+            "/.well-known/jwks.json",
+        ] {
             let answer = proxy.ask(&nobody, path).await;
             proxy.refused(answer, 404, "own_endpoint");
         }
@@ -295,7 +311,10 @@ async fn a_dead_cookie_is_taken_away_where_the_proxy_passes_that_on() {
             let asks = asks.header("cookie", "__Host-portcullis=dead");
             let answer = Answer::of(asks).await.expect(status);
             let cleared = answer.header("set-cookie");
-            assert!(cleared.starts_with("__Host-portcullis=; Max-Age=0"), "{cleared}");
+            assert!(
+                cleared.starts_with("__Host-portcullis=; Max-Age=0"),
+                "{cleared}"
+            );
         }
     }
 }
@@ -324,7 +343,9 @@ async fn an_answer_is_framed_for_who_asks_and_not_for_who_is_asked_about() {
         assert_eq!(answer.status(), 401);
         assert!(answer.body.ends_with(b"}\n"), "{answer:?}");
     }
-    let asked_by_head = about_head.replacen("GET", "HEAD", 1).replace(": HEAD", ": GET");
+    let asked_by_head = about_head
+        .replacen("GET", "HEAD", 1)
+        .replace(": HEAD", ": GET");
     for _ in 0..2 {
         connection.send(&asked_by_head).await;
         let answer = connection.head().await;
