@@ -54,6 +54,7 @@ pub struct Inbound<B = ClientBody> {
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
+    is_handshake: bool,
     websocket: Option<WebSocket>,
     body: B,
 }
@@ -166,6 +167,7 @@ impl<B> Inbound<B> {
             request_id,
             received_at: Instant::now(),
             dropped,
+            is_handshake: handshake.is_some(),
             websocket: handshake.and_then(|handshake| {
                 let client = extensions.remove::<OnUpgrade>()?;
                 Some(WebSocket { handshake, client })
@@ -260,9 +262,9 @@ impl<B> Inbound<B> {
         websocket.is_some_and(|websocket| websocket.handshake.is_extended_connect())
     }
 
-    /// Whether it asks for a WebSocket.
+    /// Whether it asks for a WebSocket, also where nobody here could open one.
     pub fn is_handshake(&self) -> bool {
-        self.websocket.is_some()
+        self.is_handshake
     }
 
     /// Takes the handshake out, where there is one.

@@ -91,9 +91,8 @@ async fn no_spelling_of_a_path_is_vouched_for_as_another() {
         "/open%2f..%2fapp",
         "/open/%5c..%5capp",
         "/open//app",
-        "//app",
         "/open/%252e%252e/app",
-        "/open;/app",
+        "/open/..;/app",
         "/open/%00",
         "/open/%zz",
         "/open/%ff",
@@ -118,8 +117,10 @@ async fn no_spelling_of_a_path_is_vouched_for_as_another() {
         // A route knows only its own spelling.
         let answer = proxy.ask(&nobody, "/slashes%2f..%2fapp").await;
         proxy.refused(answer, 400, "path_refused");
-        let answer = proxy.ask(&nobody, "/OPEN").await;
-        assert_ne!(answer.status, 200);
+        for path in ["//app", "/open;/app", "/OPEN"] {
+            let answer = proxy.ask(&nobody, path).await;
+            proxy.refused(answer, 404, "no_route");
+        }
     }
 }
 
@@ -272,7 +273,12 @@ async fn a_cookie_is_known_as_it_would_be_here() {
         let answer = asks(Method::GET, "/asked", &[]).await.expect(200);
         assert_eq!(answer.header("x-auth-user"), "alice");
         assert!(!answer.headers.contains_key("set-cookie"));
-        let own = [("origin", "https://localhost")];
+        let origin = match proxy {
+            // The Host of its question is that of its client's request.
+            Proxy::Envoy => format!("https://localhost:{}", gateway.address().port()),
+            Proxy::Nginx | Proxy::Traefik => "https://localhost".to_owned(),
+        };
+        let own = [("origin", &*origin)];
         asks(Method::POST, "/asked", &own).await.expect(200);
         for foreign in [
             &[][..],
@@ -293,7 +299,7 @@ async fn a_cookie_is_known_as_it_would_be_here() {
             proxy.refused(answer, 403, "cross_site");
         }
         let handshake = [
-            ("origin", "https://localhost"),
+            ("origin", &*origin),
             ("sec-websocket-key", KEY),
             ("sec-websocket-version", "13"),
         ];

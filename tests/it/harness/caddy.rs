@@ -31,7 +31,7 @@ impl Caddy {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let root = folder.root();
-        let options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tpersist_config off\n\
+        let options = "{\n\tadmin off\n\tauto_https disable_redirects\n\
                        \tdefault_bind 127.0.0.1\n\tservers {\n\t\tprotocols h1 h2\n\t}\n}\n";
         folder.write("Caddyfile", &format!("{options}{}", sites(address)));
         let log = File::create(folder.path("caddy.log")).unwrap();
