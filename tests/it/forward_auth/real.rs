@@ -178,7 +178,7 @@ fn with(text: &str, old: &str, new: &str) -> String {
     text.replace(old, new)
 }
 
-// SECURITY 13 17
+// SECURITY 13, 17
 #[tokio::test(flavor = "multi_thread")]
 async fn the_app_learns_who_is_calling_and_not_how_they_proved_it() {
     for front in Front::all("").await {
