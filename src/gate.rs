@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod certificate;
+mod cookie;
 pub mod cors;
 pub mod described;
 pub mod door;
@@ -46,7 +47,6 @@ use http::uri::PathAndQuery;
 use crate::authenticate::Authenticator;
 use crate::authenticate::BrowserSessions;
 use crate::authenticate::Caller;
-use crate::authenticate::Found;
 use crate::authenticate::Identity;
 use crate::authenticate::Unauthenticated;
 use crate::body::ClientBody;
@@ -56,6 +56,8 @@ use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
 use crate::gate::answer::Trail;
+use crate::gate::cookie::clear_cookie;
+use crate::gate::cookie::keep_private;
 use crate::gate::cors::CorsPolicy;
 use crate::gate::described::Callers;
 use crate::gate::door::Door;
@@ -75,16 +77,14 @@ use crate::gate::request_id::RequestIds;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
-use crate::gate::site::is_unsafe;
-use crate::gate::site::site_of;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
-use crate::intake::Site;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
+use crate::token::cookie::SESSION_COOKIE;
 use crate::upstream::Party;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -229,10 +229,7 @@ impl Gate {
             Destination::Own(endpoint) => {
                 self.limits.admit_own(endpoint, inbound.source())?;
                 // Boxed, like everything slow, so that the future of the fast path stays small.
-                let session = inbound.cookie().and_then(|cookie| {
-                    let host = inbound.host().name();
-                    self.sessions.named_by(cookie, host)
-                });
+                let session = self.named_by_cookie(&inbound, trail);
                 let passing = self.door.pass(inbound, session, self.body_timeout);
                 let answer = Box::pin(passing).await?;
                 Ok(answer.map(AnswerBody::own))
@@ -268,9 +265,9 @@ impl Gate {
         trail: &mut Trail,
         spent: &mut Spent,
     ) -> Result<Permit, Rejection> {
-        let by_cookie = match inbound.cookie() {
-            None => None,
-            Some(cookie) => Box::pin(self.known_by_cookie(route, inbound, cookie, trail)).await?,
+        let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
+            false => None,
+            true => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
         };
         let permit = match self.decide(route, inbound, by_cookie.clone()) {
             Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
@@ -303,47 +300,6 @@ impl Gate {
     pub fn tick(&self) {
         self.scribe.log.flush();
         self.streams.end_the_dead();
-    }
-
-    /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
-    /// as absent. What is not remembered is read from the store, behind the door.
-    async fn known_by_cookie<B>(
-        &self,
-        route: &Arc<Route>,
-        inbound: &Inbound<B>,
-        cookie: &[u8],
-        trail: &mut Trail,
-    ) -> Result<Option<Identity>, Rejection> {
-        route.admit(&inbound.source().address)?;
-        if route.config().auth == Auth::None || credential(route, inbound).is_some() {
-            return Ok(None);
-        }
-        let known = match self.sessions.named_by(cookie, inbound.host().name()) {
-            None => None,
-            Some(session) => match self.sessions.find(session) {
-                Found::Alive(identity) => Some(identity),
-                Found::Dead => None,
-                Found::Unknown => self.door.recall(&self.sessions, session).await?,
-            },
-        };
-        trail.dead_cookie = known.is_none();
-        let may_do_harm = is_unsafe(inbound.method()) || inbound.is_handshake();
-        if known.is_some() && may_do_harm && !self.is_own_page(route, inbound) {
-            return Err(Rejection::CrossSite);
-        }
-        Ok(known)
-    }
-
-    /// Whether the page that has the browser send this is of the same origin, or of one that the route
-    /// admits with its user's cookies.
-    fn is_own_page<B>(&self, route: &Route, inbound: &Inbound<B>) -> bool {
-        let mut origins = inbound.headers().get_all(header::ORIGIN).iter();
-        let (origin, more) = (origins.next(), origins.next());
-        let is_admitted = |origin| {
-            let cors = route.cors();
-            cors.is_some_and(|cors| cors.admits_with_credentials(origin))
-        };
-        site_of(inbound) == Site::Same || more.is_none() && origin.is_some_and(is_admitted)
     }
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
@@ -406,7 +362,7 @@ impl Gate {
             trail.own = true;
             return match (&self.own_cors, preflight) {
                 (Some(cors), Some((origin, _))) if cors.admits(origin) => {
-                    let methods = HeaderValue::from_static("GET, POST");
+                    let methods = HeaderValue::from_static("GET, POST, DELETE");
                     Ok(Destination::Preflight(methods))
                 }
                 _ => Ok(Destination::Own(endpoint)),
@@ -513,7 +469,10 @@ impl Gate {
             self.hsts.apply(headers);
         }
         if record.trail.dead_cookie {
-            headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+            clear_cookie(headers);
+        }
+        if record.trail.by_cookie {
+            keep_private(headers);
         }
         let own_cors = || self.own_cors.as_deref().filter(|_| record.trail.own);
         let found = || record.trail.route.as_ref().and_then(|route| route.cors());

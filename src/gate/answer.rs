@@ -78,6 +78,8 @@ pub struct Trail {
     pub hsts: bool,
     /// Whether its cookie is of a session that is dead, or of none.
     pub dead_cookie: bool,
+    /// Whether its cookie says who calls.
+    pub by_cookie: bool,
     /// Its route.
     pub route: Option<Arc<Route>>,
     /// Its caller.
@@ -217,6 +219,7 @@ impl Drop for Record {
             preflight: _,
             hsts: _,
             dead_cookie: _,
+            by_cookie: _,
             route,
             identity,
             upstream,

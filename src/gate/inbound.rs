@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
 use crate::gate::certificate::ClientCertificate;
+use crate::gate::cookie::take_own_cookies;
 use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
@@ -29,12 +30,10 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
-use crate::gate::strip::take_own_cookies;
 use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
 use crate::token::cookie::OwnCookies;
-use crate::token::cookie::SESSION_COOKIE;
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
@@ -216,12 +215,7 @@ impl<B> Inbound<B> {
         self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
-    /// The value of the session's cookie, which is never forwarded.
-    pub fn cookie(&self) -> Option<&[u8]> {
-        self.cookies.get(SESSION_COOKIE)
-    }
-
-    /// All cookies of ours.
+    /// The cookies of ours, which are never forwarded.
     pub fn own_cookies(&self) -> &OwnCookies {
         &self.cookies
     }

@@ -16,6 +16,7 @@ pub(crate) mod nginx;
 pub(crate) mod person;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod tab;
 pub(crate) mod upstream;
 
 use std::sync::Once;

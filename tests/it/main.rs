@@ -18,6 +18,7 @@ mod assertions;
 mod authentication;
 mod authorization;
 mod bodies;
+mod browser_sessions;
 mod catch_all;
 mod cli;
 mod client_certificates;

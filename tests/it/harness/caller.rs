@@ -73,6 +73,11 @@ impl Caller {
         }
     }
 
+    /// The host that it asks.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The same client with another access token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self {
