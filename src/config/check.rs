@@ -144,6 +144,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
+    let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
         gateway: root.table("gateway", gateway),
@@ -161,7 +162,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         routes,
         scopes: scopes(root),
         clients: clients::clients(root),
-        issuers: issuers::issuers(root),
+        issuers,
         verify: verify::verify(root),
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),

@@ -35,6 +35,7 @@ use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
 use crate::gate::limit::Spent;
 use crate::gate::panic::contained;
+use crate::gate::reject::Refused;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
@@ -160,8 +161,10 @@ impl Gate {
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
-        let problem = rejection.problem();
-        let (decision, code) = (rejection.decision(&problem), problem.code);
+        let route = record.trail.route.as_deref();
+        let refused = |rejection| Refused::new(rejection, route, |it| record.is_for(it));
+        let Refused { problem, decision } = refused(rejection);
+        let code = problem.code;
         let mut response = problem.into_response(record.request_id().as_str());
         if manner == Manner::Original {
             let headers = response.headers_mut();
@@ -170,8 +173,8 @@ impl Gate {
             *response.status_mut() = for_nginx(status);
             if status.is_redirection() {
                 // RFC 9110 §15.5.2; where to sign in is still said by Location.
-                let challenge = Unauthenticated::Absent.problem().headers;
-                response.headers_mut().extend(challenge);
+                let absent = refused(&Unauthenticated::Absent.into()).problem;
+                response.headers_mut().extend(absent.headers);
             }
         }
         self.conclude(record, decision, response, reader)

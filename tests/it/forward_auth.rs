@@ -451,4 +451,6 @@ async fn the_log_tells_which_request_was_asked_about() {
             assert_eq!(line["status"], status, "{line}");
         }
     }
+    let log = gateway.log_text();
+    assert!(!log.contains("secret=1") && !log.contains(alice.token()));
 }

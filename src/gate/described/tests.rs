@@ -264,6 +264,21 @@ fn whoever_sends_a_key_asks_for_a_websocket() {
 }
 
 proptest! {
+    // SECURITY 6
+    #[test]
+    fn a_path_is_asked_about_byte_for_byte_or_not_at_all(path in "/?[ -~]{0,12}") {
+        let url = format!("https://a{path}");
+        let lines = [
+            with(&NGINX, ORIGINAL_URL, &[&url]),
+            with(&TRAEFIK, FORWARDED_URI, &[&path]),
+        ];
+        for lines in lines {
+            if let Ok(described) = said(&lines) {
+                assert_eq!(described.request.uri().to_string(), path);
+            }
+        }
+    }
+
     #[test]
     fn no_description_panics(name in 0..8_usize, value in any::<Vec<u8>>(), path in "[!-~]{0,20}") {
         let names = [
