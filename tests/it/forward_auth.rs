@@ -225,9 +225,10 @@ async fn refusals_are_those_of_a_request_that_came_here() {
     for proxy in PROXIES {
         let answer = proxy.ask(&nobody, "/app").await;
         let answer = proxy.refused(answer, 401, "unauthenticated");
-        assert_eq!(
-            answer.header("www-authenticate"),
-            "Bearer realm=\"portcullis\""
+        let challenge = answer.header("www-authenticate");
+        assert!(
+            challenge.starts_with("Bearer realm=\"portcullis\""),
+            "{challenge}"
         );
         let answer = proxy.ask(&liar, "/maybe").await;
         let answer = proxy.refused(answer, 401, "invalid_token");
