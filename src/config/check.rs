@@ -144,6 +144,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
+    let scopes = scopes(root);
     let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
@@ -160,8 +161,8 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         identity,
         upstreams: upstreams.into_list(),
         routes,
-        scopes: scopes(root),
-        clients: clients::clients(root),
+        clients: clients::clients(root, &scopes),
+        scopes,
         issuers,
         verify: verify::verify(root),
         brand: root.table("brand", brand),

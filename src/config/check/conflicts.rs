@@ -29,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 14] = [
+pub const OWN_ENDPOINTS: [&str; 15] = [
     "register",
     "login",
     "refresh",
@@ -44,6 +44,7 @@ pub const OWN_ENDPOINTS: [&str; 14] = [
     "oauth/revoke",
     "oauth/introspect",
     "verify",
+    "oauth/userinfo",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
