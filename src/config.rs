@@ -10,10 +10,12 @@ mod issuer;
 mod patterns;
 mod provider;
 mod reader;
+mod resources;
 mod route;
 mod secrets;
 mod upstream;
 mod values;
+mod verify;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
@@ -42,6 +45,8 @@ pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
 pub use issuer::IssuerAlgorithm;
 pub use provider::Provider;
+pub use resources::Resources;
+pub use resources::UnknownResource;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -70,6 +75,7 @@ pub use values::fold;
 pub use values::folds_alike;
 #[cfg(any(test, fuzzing))]
 pub(crate) use values::rate;
+pub use verify::Verify;
 
 /// The whole file, checked.
 #[derive(Debug)]
@@ -110,6 +116,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[providers.NAME]`
     pub providers: Vec<Provider>,
+    /// `[verify]`; the endpoint is not there without it.
+    pub verify: Option<Verify>,
     /// `[brand]`
     pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.
@@ -228,6 +236,11 @@ impl Gateway {
     /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The gateway as a resource: `aud` of tokens for whatever is behind it.
+    pub fn resource(&self) -> Resource {
+        Resource::of_origin(&self.public_url)
     }
 
     /// The folder of the files that pages need: below the prefix; at the root under a name that no app's

@@ -27,6 +27,7 @@ use crate::account;
 use crate::account::Accounts;
 use crate::config::Gateway;
 use crate::config::OWN_ENDPOINTS;
+use crate::domain::PROTECTED_RESOURCE;
 use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -81,15 +82,22 @@ pub fn router(
                 pages(get(portal::provider::show_link).post(portal::provider::prove))
             }
             "provider/{id}/disconnect" => pages(post(portal::provider::disconnect)),
+            "connections/{client}" => pages(post(portal::account::disconnect)),
+            "oauth/authorize" => {
+                for_clients(get(oauth::authorize::show).post(oauth::authorize::post))
+            }
+            "oauth/consent" => for_clients(post(oauth::authorize::consent)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
+            "oauth/userinfo" => {
+                for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo))
+            }
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         let allowed = match name {
-            "register" | "login" | "logout" | "provider/{id}" | "provider/{id}/link" => {
-                "GET, HEAD, POST"
-            }
+            "register" | "login" | "logout" | "oauth/authorize" | "oauth/userinfo"
+            | "provider/{id}" | "provider/{id}/link" => "GET, HEAD, POST",
             "signed-out" | "me" | "account" | "provider/{id}/callback" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",
@@ -98,10 +106,14 @@ pub fn router(
         router = router.route(&format!("{prefix}/{name}"), only(allowed, service));
     }
     let jwks = only("GET, HEAD", of_accounts(get(account::jwks::jwks)));
-    let metadata = only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
+    let metadata = || only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
+    let resource = only("GET, HEAD", for_clients(get(oauth::resource::metadata)));
     router
         .route("/.well-known/jwks.json", jwks)
-        .route("/.well-known/oauth-authorization-server", metadata)
+        .route("/.well-known/oauth-authorization-server", metadata())
+        .route("/.well-known/openid-configuration", metadata())
+        .route(PROTECTED_RESOURCE, resource.clone())
+        .route(&format!("{PROTECTED_RESOURCE}/{{*path}}"), resource)
         .merge(assets(gateway, Arc::clone(&portal.look)))
         .fallback(not_found)
 }

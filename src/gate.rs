@@ -6,7 +6,9 @@
 
 pub mod answer;
 pub mod certificate;
+mod cookie;
 pub mod cors;
+pub mod described;
 pub mod door;
 pub mod endpoint;
 mod forward;
@@ -20,12 +22,14 @@ mod panic;
 pub mod path;
 pub mod reject;
 pub mod request_id;
+pub mod resource;
 pub mod route;
 mod site;
 pub mod source;
 pub mod streams;
 pub mod strip;
 pub mod tunnel;
+mod vouch;
 pub mod websocket;
 
 use std::pin::pin;
@@ -44,7 +48,6 @@ use http::uri::PathAndQuery;
 use crate::authenticate::Authenticator;
 use crate::authenticate::BrowserSessions;
 use crate::authenticate::Caller;
-use crate::authenticate::Found;
 use crate::authenticate::Identity;
 use crate::authenticate::Unauthenticated;
 use crate::body::ClientBody;
@@ -54,7 +57,10 @@ use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
 use crate::gate::answer::Trail;
+use crate::gate::cookie::clear_cookie;
+use crate::gate::cookie::keep_private;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::Endpoint;
 use crate::gate::endpoint::OwnPaths;
@@ -67,21 +73,21 @@ use crate::gate::limit::Spent;
 use crate::gate::panic::contained;
 use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
+use crate::gate::reject::Refused;
 use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
-use crate::gate::site::is_unsafe;
-use crate::gate::site::site_of;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
-use crate::intake::Site;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
+use crate::token::cookie::SESSION_COOKIE;
 use crate::upstream::Party;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
@@ -98,7 +104,9 @@ pub struct Gate {
     pub limits: Limits,
     /// Where our own endpoints are.
     pub own_paths: OwnPaths,
-    /// Which origins may call them.
+    /// Who may ask about requests of others.
+    pub callers: Option<Callers>,
+    /// Which origins may call our own endpoints.
     pub own_cors: Option<Arc<CorsPolicy>>,
     /// Whether browsers are told to come back over https only.
     pub hsts: Hsts,
@@ -131,7 +139,7 @@ pub struct Explained {
     pub route: Option<Arc<Route>>,
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
-    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Rejection>,
+    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Refused>,
 }
 
 /// The other side of a cross-origin request.
@@ -168,6 +176,11 @@ impl Gate {
         connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
+        if let Some(callers) = &self.callers
+            && let Some(manner) = callers.manner(connection, &request)
+        {
+            return Box::pin(self.vouch(callers, manner, connection, request)).await;
+        }
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
@@ -219,10 +232,7 @@ impl Gate {
             Destination::Own(endpoint) => {
                 self.limits.admit_own(endpoint, inbound.source())?;
                 // Boxed, like everything slow, so that the future of the fast path stays small.
-                let session = inbound.cookie().and_then(|cookie| {
-                    let host = inbound.host().name();
-                    self.sessions.named_by(cookie, host)
-                });
+                let session = self.named_by_cookie(&inbound, trail);
                 let passing = self.door.pass(inbound, session, self.body_timeout);
                 let answer = Box::pin(passing).await?;
                 Ok(answer.map(AnswerBody::own))
@@ -232,23 +242,8 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let by_cookie = match inbound.cookie() {
-                    None => None,
-                    Some(cookie) => {
-                        Box::pin(self.known_by_cookie(route, &inbound, cookie, trail)).await?
-                    }
-                };
-                let permit = match self.decide(route, &inbound, by_cookie.clone()) {
-                    Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
-                        Box::pin(self.authenticator.keys_asked(place)).await;
-                        self.decide(route, &inbound, by_cookie)?
-                    }
-                    decided => decided?,
-                };
-                if let Caller::Known(identity) = permit.caller() {
-                    trail.identity = Some(identity.clone());
-                }
-                self.limits.admit_caller(&permit, inbound.source(), spent)?;
+                route.leads_somewhere()?;
+                let permit = self.permit(route, &inbound, trail, spent).await?;
                 let party = self.party(&permit, inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
@@ -265,10 +260,36 @@ impl Gate {
         }
     }
 
+    /// Leave to pass a route, once what the caller may spend there is spent.
+    async fn permit<B>(
+        &self,
+        route: &Arc<Route>,
+        inbound: &Inbound<B>,
+        trail: &mut Trail,
+        spent: &mut Spent,
+    ) -> Result<Permit, Rejection> {
+        let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
+            false => None,
+            true => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
+        };
+        let permit = match self.decide(route, inbound, by_cookie.clone()) {
+            Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
+                Box::pin(self.authenticator.keys_asked(place)).await;
+                self.decide(route, inbound, by_cookie)?
+            }
+            decided => decided?,
+        };
+        if let Caller::Known(identity) = permit.caller() {
+            trail.identity = Some(identity.clone());
+        }
+        self.limits.admit_caller(&permit, inbound.source(), spent)?;
+        Ok(permit)
+    }
+
     /// On whose behalf an app is asked.
     fn party(&self, permit: &Permit, source: &Source) -> Party {
         let upstream = match permit.target() {
-            Target::Echo => None,
+            Target::Echo | Target::Verify => None,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let hashed = upstream.and_then(Upstream::hashes);
@@ -282,47 +303,6 @@ impl Gate {
     pub fn tick(&self) {
         self.scribe.log.flush();
         self.streams.end_the_dead();
-    }
-
-    /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
-    /// as absent. What is not remembered is read from the store, behind the door.
-    async fn known_by_cookie(
-        &self,
-        route: &Arc<Route>,
-        inbound: &Inbound,
-        cookie: &[u8],
-        trail: &mut Trail,
-    ) -> Result<Option<Identity>, Rejection> {
-        route.admit(&inbound.source().address)?;
-        if route.config().auth == Auth::None || credential(route, inbound).is_some() {
-            return Ok(None);
-        }
-        let known = match self.sessions.named_by(cookie, inbound.host().name()) {
-            None => None,
-            Some(session) => match self.sessions.find(session) {
-                Found::Alive(identity) => Some(identity),
-                Found::Dead => None,
-                Found::Unknown => self.door.recall(&self.sessions, session).await?,
-            },
-        };
-        trail.dead_cookie = known.is_none();
-        let may_do_harm = is_unsafe(inbound.method()) || inbound.is_handshake();
-        if known.is_some() && may_do_harm && !self.is_own_page(route, inbound) {
-            return Err(Rejection::CrossSite);
-        }
-        Ok(known)
-    }
-
-    /// Whether the page that has the browser send this is of the same origin, or of one that the route
-    /// admits with its user's cookies.
-    fn is_own_page(&self, route: &Route, inbound: &Inbound) -> bool {
-        let mut origins = inbound.headers().get_all(header::ORIGIN).iter();
-        let (origin, more) = (origins.next(), origins.next());
-        let is_admitted = |origin| {
-            let cors = route.cors();
-            cors.is_some_and(|cors| cors.admits_with_credentials(origin))
-        };
-        site_of(inbound) == Site::Same || more.is_none() && origin.is_some_and(is_admitted)
     }
 
     /// The one decision, shared by forwarding and `explain`. It spends nothing.
@@ -355,6 +335,11 @@ impl Gate {
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
             Ok(Destination::Upstream(route)) => {
                 self.decide(route, &inbound, None).and_then(|permit| {
+                    if route.leads_somewhere().is_err() {
+                        let mut told = HeaderMap::new();
+                        self.headers.identify(&mut told, &permit, &inbound);
+                        return Ok(Some((inbound.path().target().clone(), told)));
+                    }
                     let target = permit.target_for_app(inbound.path())?;
                     let mut headers = inbound.take_headers();
                     self.headers.complete(&mut headers, &permit, &inbound);
@@ -362,9 +347,13 @@ impl Gate {
                 })
             }
         };
+        let is_for = |resource: &DescribedResource| {
+            resource.covers(inbound.host().name(), inbound.path().as_str())
+        };
+        let refused = |rejection| Refused::new(&rejection, trail.route.as_deref(), is_for);
         Explained {
+            outcome: outcome.map_err(refused),
             route: trail.route,
-            outcome,
         }
     }
 
@@ -380,7 +369,7 @@ impl Gate {
             trail.own = true;
             return match (&self.own_cors, preflight) {
                 (Some(cors), Some((origin, _))) if cors.admits(origin) => {
-                    let methods = HeaderValue::from_static("GET, POST");
+                    let methods = HeaderValue::from_static("GET, POST, DELETE");
                     Ok(Destination::Preflight(methods))
                 }
                 _ => Ok(Destination::Own(endpoint)),
@@ -393,6 +382,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
+            route.leads_somewhere()?;
             route.admit(&inbound.source().address)?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
@@ -408,7 +398,7 @@ impl Gate {
 
     /// Who asks from another origin, and the policy that answers. Known before anything is decided,
     /// so that a refusal can be read as well as an answer; `None`, at no cost, for everybody else.
-    fn reader(&self, inbound: &Inbound) -> Option<Reader<'_>> {
+    fn reader<B>(&self, inbound: &Inbound<B>) -> Option<Reader<'_>> {
         let origin = inbound.headers().get(header::ORIGIN)?.clone();
         let (path, method) = (inbound.path(), inbound.method());
         if self.own_paths.find(path, method).is_some() {
@@ -427,8 +417,9 @@ impl Gate {
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
-        let problem = rejection.problem();
-        let decision = rejection.decision(&problem);
+        let route = record.trail.route.as_deref();
+        let refused = Refused::new(rejection, route, |resource| record.is_for(resource));
+        let Refused { problem, decision } = refused;
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
         } else {
@@ -486,7 +477,10 @@ impl Gate {
             self.hsts.apply(headers);
         }
         if record.trail.dead_cookie {
-            headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+            clear_cookie(headers);
+        }
+        if record.trail.by_cookie {
+            keep_private(headers);
         }
         let own_cors = || self.own_cors.as_deref().filter(|_| record.trail.own);
         let found = || record.trail.route.as_ref().and_then(|route| route.cors());
@@ -510,7 +504,7 @@ impl Gate {
         response.map(|body| body.recorded(record, &self.streams))
     }
 
-    fn count_dropped(&self, inbound: &Inbound) {
+    fn count_dropped<B>(&self, inbound: &Inbound<B>) {
         let dropped = inbound.dropped();
         for (reason, count) in [
             ("identity_alias", dropped.identity),

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::account::Accounts;
 use crate::account::busy;
 use crate::account::unavailable;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
@@ -85,7 +86,8 @@ pub async fn login(
         .await
         .map_err(refuse)?;
     if let Some(SessionKind::Cookie) = logging_in.session {
-        let opening = open_browser_session(&accounts, &verified, scopes, &origin, &headers);
+        let amr = Amr::password();
+        let opening = open_browser_session(&accounts, &verified, scopes, amr, &origin, &headers);
         let cookie = opening.await.map_err(refuse)?.cookie;
         let headers = [
             (header::SET_COOKIE, cookie),
@@ -138,8 +140,8 @@ pub async fn sign_in_browser(
     headers: &HeaderMap,
 ) -> Result<SignedInBrowser, Problem> {
     let verified = check_password(accounts, named(name).as_ref(), password).await?;
-    let scopes = accounts.rules.login_scopes.clone();
-    open_browser_session(accounts, &verified, scopes, origin, headers).await
+    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
+    open_browser_session(accounts, &verified, scopes, amr, origin, headers).await
 }
 
 /// A browser that was signed in just now.
@@ -230,6 +232,7 @@ async fn open_session(
         accounts,
         verified,
         scopes,
+        Amr::password(),
         origin,
         accounts.tokens.refresh_ttl,
     );
@@ -241,10 +244,12 @@ async fn open_session(
         password_version: verified.password_version,
     };
     let opened = accounts.store.open_session(new).await;
+    let opened = opened.map(|opened| opened.then_some(()));
     was_opened(accounts, opened).map(|()| (session, refresh))
 }
 
-/// Always a new session, and the browser's old one is ended (SECURITY 34): whoever put their own
+/// Opens a session of a browser for somebody who has just shown, by `amr`, whose account it is: always
+/// a new one, and the browser's old one is ended (SECURITY 34): whoever put their own
 /// cookie into a browser is not signed in with its user.
 ///
 /// # Errors
@@ -254,11 +259,12 @@ pub async fn open_browser_session(
     accounts: &Accounts,
     verified: &Credentials,
     scopes: Scopes,
+    amr: Amr,
     origin: &Origin,
     headers: &HeaderMap,
 ) -> Result<SignedInBrowser, Problem> {
     let max = accounts.sessions.rules().max;
-    let session = new_session(accounts, verified, scopes, origin, max);
+    let session = new_session(accounts, verified, scopes, amr, origin, max);
     let (id, now) = (session.id, session.authenticated_at);
     let new = NewBrowserSession {
         session,
@@ -267,8 +273,8 @@ pub async fn open_browser_session(
         replaced: origin.session,
     };
     let opened = accounts.store.open_browser_session(new).await;
-    was_opened(accounts, opened)?;
-    accounts.bury(origin.session, now);
+    let ended = was_opened(accounts, opened)?;
+    accounts.bury(ended, now);
     accounts.metrics.login("ok");
     tracing::info!(user.id = %verified.user.id, session.id = %id, "signed in a browser");
     Ok(SignedInBrowser {
@@ -281,6 +287,7 @@ fn new_session(
     accounts: &Accounts,
     verified: &Credentials,
     scopes: Scopes,
+    amr: Amr,
     origin: &Origin,
     ttl: Duration,
 ) -> Session {
@@ -290,17 +297,22 @@ fn new_session(
         user: verified.user.id,
         client: ClientId::first_party(),
         scopes,
+        audience: None,
         authenticated_at: now,
+        amr,
         expires_at: now + ttl,
         address: origin.address,
     }
 }
 
-fn was_opened(accounts: &Accounts, opened: Result<bool, Unavailable>) -> Result<(), Problem> {
+fn was_opened<T>(
+    accounts: &Accounts,
+    opened: Result<Option<T>, Unavailable>,
+) -> Result<T, Problem> {
     match opened {
-        Ok(true) => Ok(()),
+        Ok(Some(opened)) => Ok(opened),
         // Disabled, deleted or given another password while this one was being checked.
-        Ok(false) => {
+        Ok(None) => {
             accounts.metrics.login("overtaken");
             Err(wrong_credentials())
         }

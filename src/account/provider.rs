@@ -16,6 +16,7 @@ use crate::account::login::open_browser_session;
 use crate::account::register::is_reserved;
 use crate::account::unavailable;
 use crate::config;
+use crate::domain::Amr;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
 use crate::domain::Password;
@@ -73,8 +74,8 @@ pub async fn come_in(
         return Err(refused("account_disabled", detail));
     }
     tracing::info!(user.id = %found.user.id, provider.name = %provider.name, "a provider knows somebody");
-    let scopes = accounts.rules.login_scopes.clone();
-    let opening = open_browser_session(accounts, &found, scopes, origin, headers);
+    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::federated());
+    let opening = open_browser_session(accounts, &found, scopes, amr, origin, headers);
     opening.await.map(CameIn::SignedIn)
 }
 
@@ -95,8 +96,8 @@ pub async fn prove(
     let verified = check_password(accounts, Some(&Handle::Email(email)), password).await?;
     let proof = LinkProof::Password(verified.password_version);
     let found = link(accounts, &verified, proof, person).await?;
-    let scopes = accounts.rules.login_scopes.clone();
-    open_browser_session(accounts, &found, scopes, origin, headers).await
+    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
+    open_browser_session(accounts, &found, scopes, amr, origin, headers).await
 }
 
 /// Lets an identity open the account of whoever is signed in.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use http::HeaderValue;
+use tokio::sync::OnceCell;
 
 use crate::authenticate::Identity;
 use crate::authenticate::Judge;
@@ -25,7 +26,6 @@ use crate::clock::unix_seconds;
 use crate::config;
 use crate::domain::SessionId;
 use crate::recent::Recent;
-use crate::store::BrowserSession;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::token::cookie::SESSION_COOKIE;
@@ -40,11 +40,16 @@ pub struct BrowserSessions {
     store: Store,
     rules: config::Sessions,
     shards: [Shard; SHARDS],
+    /// What the store is being asked for: a page that has a browser ask for fifty things at once, with a
+    /// cookie that is not known here, costs one read.
+    asked: Mutex<HashMap<SessionId, Arc<Reading>>>,
     /// When sessions were last seen, in seconds since the epoch, until it is taken down.
     seen: Mutex<HashMap<SessionId, u64>>,
 }
 
 type Shard = Mutex<Recent<SessionId, Entry>>;
+
+type Reading = OnceCell<Result<Option<Identity>, Arc<Unavailable>>>;
 
 /// What is remembered, until when: that a session was dead, or whose it is.
 #[derive(Clone, Debug)]
@@ -88,6 +93,7 @@ impl BrowserSessions {
             store,
             rules,
             shards: array::from_fn(|_| Mutex::new(Recent::new(of_each))),
+            asked: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -127,7 +133,13 @@ impl BrowserSessions {
         let now = unix_seconds(self.judge.clock.now());
         let entry = self.shard(session).get(&session).cloned();
         let Some(Entry { known, .. }) = entry.filter(|entry| entry.until > now) else {
-            return Found::Unknown;
+            // That it has ended is known even while the store cannot be asked.
+            let is_ended = self.judge.revocations.is_ended(session);
+            return if is_ended {
+                Found::Dead
+            } else {
+                Found::Unknown
+            };
         };
         let Some(known) = known else {
             return Found::Dead;
@@ -142,12 +154,13 @@ impl BrowserSessions {
             Err(Unauthenticated::Refused(Reason::AccountChanged)) => return Found::Unknown,
             Err(_) => return Found::Dead,
         }
-        let last_seen = known.last_seen.fetch_max(now, Ordering::Relaxed);
-        if last_seen.saturating_add(self.rules.idle.as_secs()) <= now {
+        // Judged before it is moved on: of two requests at once, neither may find a session that has idled
+        // away alive because of the other.
+        if self.has_idled(known.last_seen.load(Ordering::Relaxed), now) {
             // Another gateway may have seen it since.
-            known.last_seen.store(last_seen, Ordering::Relaxed);
             return Found::Unknown;
         }
+        known.last_seen.fetch_max(now, Ordering::Relaxed);
         self.note(session, &known, now);
         Found::Alive(known.identity.clone())
     }
@@ -157,17 +170,23 @@ impl BrowserSessions {
     /// # Errors
     ///
     /// Where the store does not answer.
-    pub async fn recall(&self, session: SessionId) -> Result<Option<Identity>, Unavailable> {
-        // What was read may be overtaken before it is asked for; whoever changes that often may wait.
+    pub async fn recall(&self, session: SessionId) -> Result<Option<Identity>, Arc<Unavailable>> {
+        // Somebody else may have asked meanwhile.
+        match self.find(session) {
+            Found::Alive(identity) => return Ok(Some(identity)),
+            Found::Dead => return Ok(None),
+            Found::Unknown => {}
+        }
+        // What was read may be overtaken before it is judged, all the more where somebody else began to
+        // read; whoever changes that often may wait.
         for _ in 0..ATTEMPTS {
-            let now = self.judge.clock.now();
-            let idle = self.rules.idle;
-            let read = self.store.browser_session(session, now, idle).await?;
-            self.remember(session, read, now);
-            match self.find(session) {
-                Found::Alive(identity) => return Ok(Some(identity)),
-                Found::Dead => return Ok(None),
-                Found::Unknown => {}
+            let Some(identity) = self.read_once(session).await? else {
+                return Ok(None);
+            };
+            match self.judge.alive(identity.claims()) {
+                Ok(()) => return Ok(Some(identity)),
+                Err(Unauthenticated::Refused(Reason::AccountChanged)) => {}
+                Err(_) => return Ok(None),
             }
         }
         Ok(None)
@@ -192,20 +211,61 @@ impl BrowserSessions {
         }
     }
 
-    fn remember(&self, session: SessionId, read: Option<BrowserSession>, now: SystemTime) {
-        let known = read.map(|read| {
-            let last_seen = unix_seconds(read.last_seen_at);
+    /// Reads a session, or waits for whoever does so already.
+    async fn read_once(&self, session: SessionId) -> Result<Option<Identity>, Arc<Unavailable>> {
+        let reading = Arc::clone(lock(&self.asked).entry(session).or_default());
+        let read = reading.get_or_init(|| self.read(session)).await.clone();
+        // Whoever comes from now on reads anew.
+        let mut asked = lock(&self.asked);
+        let current = asked.get(&session);
+        if current.is_some_and(|current| Arc::ptr_eq(current, &reading)) {
+            asked.remove(&session);
+        }
+        read
+    }
+
+    async fn read(&self, session: SessionId) -> Result<Option<Identity>, Arc<Unavailable>> {
+        let now = self.judge.clock.now();
+        let seen_here = self.seen_here(session);
+        // What was seen here is not taken down at once: until then the store may take it for idle.
+        let idle = if self.has_idled(seen_here, unix_seconds(now)) {
+            self.rules.idle
+        } else {
+            Duration::MAX
+        };
+        let read = self.store.browser_session(session, now, idle).await;
+        let kept = unix_seconds(now + KEPT);
+        let dead_kept = unix_seconds(now + DEAD_KEPT);
+        let now = unix_seconds(now);
+        let known = read.map_err(Arc::new)?.map(|read| {
             Arc::new(Known {
                 identity: Identity::new(Claims::of_session(&read.user, &read.session), 0),
-                last_seen: AtomicU64::new(last_seen),
-                told: AtomicU64::new(last_seen),
+                // Whoever has it read uses it.
+                last_seen: AtomicU64::new(now),
+                told: AtomicU64::new(unix_seconds(read.last_seen_at)),
             })
         });
-        let kept = if known.is_some() { KEPT } else { DEAD_KEPT };
-        let until = unix_seconds(now + kept);
+        if let Some(known) = &known {
+            self.note(session, known, now);
+        }
+        let identity = known.as_ref().map(|known| known.identity.clone());
+        let until = if known.is_some() { kept } else { dead_kept };
         let entry = Entry { known, until };
-        let now = unix_seconds(now);
         self.shard(session).insert(session, entry, until, now);
+        Ok(identity)
+    }
+
+    /// The second in which it was last seen, as far as is known here.
+    fn seen_here(&self, session: SessionId) -> u64 {
+        let entry = self.shard(session).get(&session).cloned();
+        let known = entry.and_then(|entry| entry.known);
+        let remembered = known.map_or(0, |known| known.last_seen.load(Ordering::Relaxed));
+        let waiting = lock(&self.seen).get(&session).copied();
+        remembered.max(waiting.unwrap_or_default())
+    }
+
+    fn has_idled(&self, last_seen: u64, now: u64) -> bool {
+        last_seen.saturating_add(self.rules.idle.as_secs()) <= now
     }
 
     /// Not at every request, but often enough that no session idles away that is in use.
@@ -244,3 +304,6 @@ const DEAD_KEPT: Duration = Duration::from_secs(60);
 const SEEN_MAX: usize = 100_000;
 /// How often a session is read whose account is changed meanwhile.
 const ATTEMPTS: usize = 3;
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,12 @@ use crate::cli::opened::Opened;
 use crate::cli::words;
 use crate::config::Auth;
 use crate::config::Config;
+use crate::domain::Amr;
 use crate::domain::ClientId;
+use crate::domain::Grant;
 use crate::domain::Handle;
 use crate::domain::MachineSession;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -38,6 +41,8 @@ use crate::domain::User;
 use crate::edge::tls;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
+use crate::gate::reject::Refused;
+use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
 use crate::gate::route::Route;
 use crate::gate::source::Address;
@@ -57,6 +62,9 @@ pub(super) struct Arguments {
     /// What the caller's token holds; all that a login may hold when left out
     #[arg(long)]
     scope: Option<String>,
+    /// The resource that the caller's token is for; the gateway when left out
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
     /// The address the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
@@ -98,7 +106,7 @@ pub(super) async fn run(
         Err((malformed, _)) => {
             let explained = Explained {
                 route: None,
-                outcome: Err(malformed.into()),
+                outcome: Err(Rejection::from(malformed).into()),
             };
             return show(&explained, &config, &arguments, output);
         }
@@ -177,20 +185,36 @@ async fn machine(
             None => bail!("there is no client {id}"),
         },
     };
+    if !client.may(Grant::ClientCredentials) {
+        bail!("client {id} gets no tokens of its own: client_credentials is not among its grants");
+    }
+    let may_hold = client.machine_scopes();
     let scopes = match &arguments.scope {
         Some(scope) => Scopes::parse(scope)?,
-        None => client.scopes.clone(),
+        None => may_hold.clone(),
     };
-    if !scopes.is_subset_of(&client.scopes) {
-        bail!("client {id} may hold these scopes: {}", client.scopes);
+    if !scopes.is_subset_of(&may_hold) {
+        bail!("client {id} may hold these scopes: {may_hold}");
     }
     Ok(MachineSession {
         id: SessionId::new(fresh_id(now)),
         client: client.id.clone(),
         scopes,
+        audience: audience(config, arguments, &client.resources)?,
         expires_at: now + config.tokens.access_ttl,
         address: arguments.from,
     })
+}
+
+/// What the token is for, by `--resource`.
+fn audience(
+    config: &Config,
+    arguments: &Arguments,
+    of_client: &[Resource],
+) -> anyhow::Result<Option<Resource>> {
+    let asked = arguments.resource.as_deref();
+    let found = asked.map(|asked| config.resources().find(asked, of_client));
+    Ok(found.transpose()?.flatten())
 }
 
 async fn user(
@@ -216,7 +240,9 @@ async fn user(
         user: user.id,
         client: ClientId::first_party(),
         scopes,
+        audience: audience(config, arguments, &[])?,
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now,
         address: arguments.from,
     };
@@ -278,21 +304,28 @@ fn write_text(
         None => writeln!(output, "route     none")?,
     }
     match &explained.outcome {
-        Err(rejection) => {
-            let problem = rejection.problem();
+        Err(Refused { problem, decision }) => {
             writeln!(
                 output,
                 "decision  {} {}: {}",
                 problem.status, problem.code, problem.detail
             )?;
+            // Which a caller is not told.
+            if problem.code == "invalid_token" {
+                writeln!(output, "          because of {}", decision.reason)?;
+            }
             for (name, value) in &problem.headers {
                 writeln!(output, "          {name}: {}", text(value))?;
             }
         }
         Ok(None) => writeln!(output, "decision  the gateway answers this itself")?,
         Ok(Some((target, headers))) => {
-            writeln!(output, "decision  allow; the app would get")?;
-            writeln!(output, "          {method} {target}")?;
+            if is_vouched_for(explained) {
+                writeln!(output, "decision  vouch; whoever asks verify is told")?;
+            } else {
+                writeln!(output, "decision  allow; the app would get")?;
+                writeln!(output, "          {method} {target}")?;
+            }
             for (name, value) in headers {
                 writeln!(
                     output,
@@ -316,10 +349,10 @@ fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
         })
     });
     let (decision, request) = match &explained.outcome {
-        Err(rejection) => {
-            let problem = rejection.problem();
+        Err(Refused { problem, decision }) => {
             let refusal = json!({
                 "status": problem.status.as_u16(), "code": problem.code, "detail": problem.detail,
+                "reason": decision.reason,
             });
             (refusal, None)
         }
@@ -327,10 +360,21 @@ fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
         Ok(Some((target, headers))) => {
             let request =
                 json!({ "target": target.to_string(), "headers": fields(explained, headers) });
-            (json!("allow"), Some(request))
+            let decision = if is_vouched_for(explained) {
+                "vouch"
+            } else {
+                "allow"
+            };
+            (json!(decision), Some(request))
         }
     };
     json!({ "route": route, "decision": decision, "request": request })
+}
+
+/// Whether the request is one that another server forwards, once it has asked.
+fn is_vouched_for(explained: &Explained) -> bool {
+    let route = explained.route.as_ref();
+    route.is_some_and(|route| route.leads_somewhere().is_err())
 }
 
 fn fields(explained: &Explained, headers: &HeaderMap) -> Value {

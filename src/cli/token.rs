@@ -46,17 +46,17 @@ pub(super) async fn run(
     let Command::Revoke { .. } = arguments.command;
     let opened = Opened::open(config, Open::Existing).await?;
     let session = session_of(config, &opened, &ask::token()?).await?;
-    if opened
+    let ended = opened
         .store
         .end_session(session, opened.clock.now())
-        .await?
-    {
+        .await?;
+    if ended.is_empty() {
+        writeln!(output, "session {session} had ended before")?;
+    } else {
         writeln!(
             output,
             "session {session} is ended, and with it all its tokens"
         )?;
-    } else {
-        writeln!(output, "session {session} had ended before")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -67,7 +67,8 @@ async fn session_of(config: &Config, opened: &Opened, token: &str) -> anyhow::Re
     }
     let now = opened.clock.now();
     let keys = opened.ring.reload(now).await?;
-    match Verifier::new(config.gateway.issuer()).verify(&keys, token, now) {
+    let verifier = Verifier::new(config.gateway.issuer(), config.audiences());
+    match verifier.verify(&keys, token, now) {
         Ok(Claims {
             session: Some(session),
             ..

@@ -36,6 +36,9 @@ pub(super) fn auth(route: &Route) -> String {
     if !route.issuers.is_empty() {
         auth += &format!(", issuers {}", joined(&route.issuers, ""));
     }
+    if let Some(audience) = &route.audience {
+        auth += &format!(", audience {audience}");
+    }
     if !route.addresses.is_empty() {
         auth += &format!(", from {}", joined(&route.addresses, ""));
     }
@@ -62,6 +65,7 @@ pub(super) fn limits(route: &Route) -> String {
 pub(super) fn upstream<'a>(route: &Route, config: &'a Config) -> &'a str {
     match route.target {
         Target::Echo => "echo",
+        Target::Verify => "verify",
         Target::Upstream(index) => config
             .upstreams
             .get(index)

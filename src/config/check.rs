@@ -13,6 +13,7 @@ mod providers;
 mod routes;
 mod same_app;
 mod upstreams;
+mod verify;
 
 use std::fs::File;
 use std::io;
@@ -138,12 +139,14 @@ pub(super) fn text(
 }
 
 fn config(root: &Table<'_>, file: &Path) -> Config {
-    root.later(&["mail", "lockout", "acme", "verify"]);
+    root.later(&["mail", "lockout", "acme"]);
     let listeners = listeners::listeners(root);
     let certificates = listeners::certificates(root, &listeners);
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
+    let scopes = scopes(root);
+    let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
         gateway: root.table("gateway", gateway),
@@ -159,10 +162,11 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         identity,
         upstreams: upstreams.into_list(),
         routes,
-        scopes: scopes(root),
-        clients: clients::clients(root),
-        issuers: issuers::issuers(root),
+        clients: clients::clients(root, &scopes),
+        scopes,
+        issuers,
         providers: providers::providers(root),
+        verify: verify::verify(root),
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),

@@ -21,10 +21,12 @@ use crate::authenticate::Identity;
 use crate::body::ResponseBody;
 use crate::clock::Clock;
 use crate::gate::grpc;
+use crate::gate::host::Host;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Route;
 use crate::gate::source::Address;
 use crate::gate::streams::Lease;
@@ -78,6 +80,8 @@ pub struct Trail {
     pub hsts: bool,
     /// Whether its cookie is of a session that is dead, or of none.
     pub dead_cookie: bool,
+    /// Whether its cookie says who calls.
+    pub by_cookie: bool,
     /// Its route.
     pub route: Option<Arc<Route>>,
     /// Its caller.
@@ -97,6 +101,8 @@ pub struct Record {
     host: Option<HeaderValue>,
     path: Path,
     version: Version,
+    /// Of the request that is answered, which is not the one that is logged where that is only described.
+    is_head: bool,
     is_call: bool,
     received_at: Instant,
     /// What was learned.
@@ -114,7 +120,7 @@ enum Path {
 
 impl Record {
     /// Of a request that was understood.
-    pub fn of(scribe: &Rc<Scribe>, inbound: &Inbound) -> Self {
+    pub fn of<B>(scribe: &Rc<Scribe>, inbound: &Inbound<B>) -> Self {
         let (decision, status) = client_gone();
         Self {
             scribe: Rc::clone(scribe),
@@ -124,6 +130,7 @@ impl Record {
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
+            is_head: inbound.method() == Method::HEAD,
             is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
@@ -131,6 +138,15 @@ impl Record {
             status,
             bytes: 0,
         }
+    }
+
+    /// Of a request that another one describes, which is the one that is answered: with the status of
+    /// HTTP, for it is a proxy that asks, whatever its client speaks.
+    pub fn of_described(scribe: &Rc<Scribe>, inbound: &Inbound<()>, asked_by: &Method) -> Self {
+        let mut record = Self::of(scribe, inbound);
+        record.is_head = asked_by == Method::HEAD;
+        record.is_call = false;
+        record
     }
 
     /// Of a request that was not.
@@ -144,6 +160,7 @@ impl Record {
             host: None,
             path: Path::AsSent(unclean.path),
             version: unclean.version,
+            is_head: unclean.is_head,
             is_call: unclean.is_call,
             received_at: Instant::now(),
             trail: Trail::default(),
@@ -158,9 +175,18 @@ impl Record {
         &self.request_id
     }
 
+    /// Whether it is for this resource. One that was not understood is for none.
+    pub fn is_for(&self, resource: &DescribedResource) -> bool {
+        let host = self.host.as_ref().and_then(Host::parse);
+        match (host, &self.path) {
+            (Some(host), Path::Checked(path)) => resource.covers(host.name(), path.as_str()),
+            _ => false,
+        }
+    }
+
     /// Whether it asks for a header without its content.
     pub fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.is_head
     }
 
     /// Whether it is a call of gRPC, which is refused in words of its own.
@@ -204,6 +230,7 @@ impl Drop for Record {
             preflight: _,
             hsts: _,
             dead_cookie: _,
+            by_cookie: _,
             route,
             identity,
             upstream,

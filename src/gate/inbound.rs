@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::body::ClientBody;
 use crate::gate::certificate::ClientCertificate;
+use crate::gate::cookie::take_own_cookies;
 use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::path::PathRefusal;
@@ -29,12 +30,10 @@ use crate::gate::source::Source;
 use crate::gate::strip::Dropped;
 use crate::gate::strip::Trust;
 use crate::gate::strip::strip;
-use crate::gate::strip::take_own_cookies;
 use crate::gate::websocket;
 use crate::gate::websocket::Handshake;
 use crate::gate::websocket::NoHandshake;
 use crate::token::cookie::OwnCookies;
-use crate::token::cookie::SESSION_COOKIE;
 
 /// A request that has been checked and stripped.
 #[derive(Debug)]
@@ -54,6 +53,7 @@ pub struct Inbound<B = ClientBody> {
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
+    is_handshake: bool,
     websocket: Option<WebSocket>,
     body: B,
 }
@@ -130,6 +130,7 @@ impl<B> Inbound<B> {
             Ok(checked) => checked,
             Err(malformed) => {
                 let unclean = Unclean {
+                    is_head: method == Method::HEAD,
                     is_call: grpc::is_call(&method, version, &headers),
                     method,
                     path: uri.path().to_owned(),
@@ -165,6 +166,7 @@ impl<B> Inbound<B> {
             request_id,
             received_at: Instant::now(),
             dropped,
+            is_handshake: handshake.is_some(),
             websocket: handshake.and_then(|handshake| {
                 let client = extensions.remove::<OnUpgrade>()?;
                 Some(WebSocket { handshake, client })
@@ -213,12 +215,7 @@ impl<B> Inbound<B> {
         self.authorization.as_ref().filter(|_| !self.is_brought)
     }
 
-    /// The value of the session's cookie, which is never forwarded.
-    pub fn cookie(&self) -> Option<&[u8]> {
-        self.cookies.get(SESSION_COOKIE)
-    }
-
-    /// All cookies of ours.
+    /// The cookies of ours, which are never forwarded.
     pub fn own_cookies(&self) -> &OwnCookies {
         &self.cookies
     }
@@ -259,9 +256,9 @@ impl<B> Inbound<B> {
         websocket.is_some_and(|websocket| websocket.handshake.is_extended_connect())
     }
 
-    /// Whether it asks for a WebSocket.
+    /// Whether it asks for a WebSocket, also where nobody here could open one.
     pub fn is_handshake(&self) -> bool {
-        self.websocket.is_some()
+        self.is_handshake
     }
 
     /// Takes the handshake out, where there is one.
@@ -302,6 +299,8 @@ pub struct Unclean {
     pub path: String,
     /// The protocol version.
     pub version: Version,
+    /// Whether what is answered asks for a header without its content.
+    pub is_head: bool,
     /// Whether it is a call of gRPC.
     pub is_call: bool,
     /// Who is held responsible.

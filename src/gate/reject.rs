@@ -9,9 +9,12 @@ use http::header;
 
 use crate::authenticate::Unauthenticated;
 use crate::body::BodyError;
+use crate::gate::described::Undescribed;
 use crate::gate::inbound::Malformed;
 use crate::gate::limit::Limited;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Forbidden;
+use crate::gate::route::Route;
 use crate::gate::route::Unrouted;
 use crate::gate::websocket::NoHandshake;
 use crate::problem::Problem;
@@ -42,6 +45,10 @@ pub enum Rejection {
     Upstream(UpstreamError),
     /// A preflight from an origin that the route does not admit.
     Origin,
+    /// Somebody asks about a request, and does not say what it is.
+    Undescribed(Undescribed),
+    /// A request that is only asked about has a header that would reach the app, and apps believe.
+    Brought(HeaderName),
     /// A page of another site had a browser send something in its user's name.
     CrossSite,
     /// The session is not known here, and the store does not answer.
@@ -59,8 +66,10 @@ impl Rejection {
         let verdict = match self {
             Self::Malformed(_) | Self::Body(_) | Self::Origin | Self::CrossSite => "refused",
             Self::Limited(_) => "limited",
-            Self::Unrouted(Unrouted::NotFound) => "not_found",
-            Self::Unrouted(_) => "refused",
+            Self::Unrouted(Unrouted::NotFound | Unrouted::VerifyOnly | Unrouted::OwnEndpoint) => {
+                "not_found"
+            }
+            Self::Unrouted(_) | Self::Undescribed(_) | Self::Brought(_) => "refused",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::Upstream(_) => "upstream_failed",
@@ -88,6 +97,19 @@ impl Rejection {
                 "origin_refused",
                 "This route's cors does not admit the origin of the request.",
             ),
+            Self::Undescribed(undescribed) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "not_described",
+                undescribed.to_string(),
+            ),
+            Self::Brought(header) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "header_refused",
+                format!(
+                    "The app could take {header} for what the gateway says; the request must come \
+                     without it."
+                ),
+            ),
             Self::CrossSite => Problem::cross_site(),
             Self::StoreUnavailable => Problem::store_unavailable(),
             Self::Busy => Problem::new(
@@ -102,6 +124,46 @@ impl Rejection {
                 "The gateway failed at this request; others are not affected.",
             ),
         }
+    }
+}
+
+/// A refusal: what the caller would be told, and what the log would keep.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer.
+    pub problem: Problem,
+    /// What became of the request.
+    pub decision: Decision,
+}
+
+impl Refused {
+    /// `route` is the request's, as far as that was found; `is_for` says whether the request is for the
+    /// route's resource.
+    pub fn new(
+        rejection: &Rejection,
+        route: Option<&Route>,
+        is_for: impl FnOnce(&DescribedResource) -> bool,
+    ) -> Self {
+        let mut problem = rejection.problem();
+        let may_challenge = matches!(
+            rejection,
+            Rejection::Unauthenticated(_) | Rejection::Forbidden(_)
+        );
+        if let Some(resource) = route.and_then(Route::resource)
+            && may_challenge
+            && is_for(resource)
+        {
+            resource.name_in(&mut problem);
+        }
+        let decision = rejection.decision(&problem);
+        Self { problem, decision }
+    }
+}
+
+impl From<Rejection> for Refused {
+    /// Of a request that no route was found for.
+    fn from(rejection: Rejection) -> Self {
+        Self::new(&rejection, None, |_| false)
     }
 }
 
@@ -180,6 +242,18 @@ fn of_unrouted(unrouted: &Unrouted) -> Problem {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
             with(problem, header::ALLOW, allowed)
         }
+        Unrouted::VerifyOnly => Problem::new(
+            StatusCode::NOT_FOUND,
+            "verify_only",
+            "This host and path are served by another server, which asks this gateway about its \
+             requests; they are not served here.",
+        ),
+        Unrouted::OwnEndpoint => Problem::new(
+            StatusCode::NOT_FOUND,
+            "own_endpoint",
+            "This path is the gateway's own: the proxy in front has to forward it to the gateway, \
+             without asking.",
+        ),
         Unrouted::Oddity(key) => path(format!(
             "The path has a spelling that apps read in different ways; the route would have to \
              allow it with path_allow = [\"{key}\"]."
@@ -197,6 +271,7 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
     const INSUFFICIENT: &str = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
     match forbidden {
         Forbidden::Anonymous => Unauthenticated::Absent.problem(),
+        Forbidden::Audience => Unauthenticated::FOR_ANOTHER.problem(),
         Forbidden::Scopes(scopes) => with(
             refuse(
                 "insufficient_scope",
@@ -311,7 +386,7 @@ macro_rules! rejection_from {
     };
 }
 
-rejection_from!(Malformed, Limited, Unrouted);
+rejection_from!(Malformed, Limited, Unrouted, Undescribed);
 
 impl From<Unauthenticated> for Rejection {
     /// A token that does not pass here whatever it says is no credential that is not good.
@@ -327,10 +402,12 @@ impl From<Unauthenticated> for Rejection {
 }
 
 impl From<Forbidden> for Rejection {
-    /// A caller who may not because nobody said who it is is asked to say.
+    /// A caller who may not because nobody said who it is is asked to say; and a token for another resource
+    /// is none here (RFC 6750 §3.1, RFC 9068 §4).
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
             Forbidden::Anonymous => Self::Unauthenticated(Unauthenticated::Absent),
+            Forbidden::Audience => Self::Unauthenticated(Unauthenticated::FOR_ANOTHER),
             Forbidden::Scopes(_)
             | Forbidden::Roles
             | Forbidden::User

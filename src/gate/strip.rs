@@ -1,5 +1,5 @@
 //! What no request may bring in: hop-by-hop fields, identity in any spelling, strangers' word on
-//! where a request comes from, our own cookie.
+//! where a request comes from.
 //!
 //! Strip first, insert last: what an app is told is set after this, from the permit alone.
 
@@ -16,8 +16,6 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::config::fold;
-use crate::token::cookie::OwnCookies;
-use crate::token::cookie::is_own;
 
 /// What is known about the outside before any request: whom to believe and what nobody may send.
 #[derive(Debug)]
@@ -300,47 +298,6 @@ pub(super) fn nominated_by_connection(headers: &HeaderMap) -> HashSet<HeaderName
         .collect()
 }
 
-/// Takes our own cookies out of a request, so that no app sees them (SECURITY 17); the others stay as they
-/// are, byte for byte, whatever their alphabet.
-pub(super) fn take_own_cookies(headers: &mut HeaderMap) -> OwnCookies {
-    let mut own = OwnCookies::default();
-    for line in headers.get_all(header::COOKIE) {
-        let pairs = line.as_bytes().split(|byte| *byte == b';').map(pair);
-        for (name, value) in pairs.filter(|(name, _)| is_own(name)) {
-            own.push(name, value);
-        }
-    }
-    if own.is_empty() {
-        return own;
-    }
-    let kept: Vec<HeaderValue> = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(|line| {
-            let pairs = line.as_bytes().split(|byte| *byte == b';');
-            let others = pairs
-                .filter(|sent| !is_own(pair(sent).0))
-                .map(<[u8]>::trim_ascii);
-            others.collect::<Vec<_>>().join(b"; ".as_slice())
-        })
-        .filter(|line| !line.is_empty())
-        .filter_map(|line| HeaderValue::from_bytes(&line).ok())
-        .collect();
-    headers.remove(header::COOKIE);
-    for line in kept {
-        headers.append(header::COOKIE, line);
-    }
-    own
-}
-
-/// Name and value of a cookie as it is sent (RFC 6265 §4.2.1).
-fn pair(sent: &[u8]) -> (&[u8], &[u8]) {
-    let at = sent.iter().position(|byte| *byte == b'=');
-    let (name, value) = sent.split_at(at.unwrap_or(sent.len()));
-    let value = value.strip_prefix(b"=").unwrap_or(value);
-    (name.trim_ascii(), value.trim_ascii())
-}
-
 /// Whether [`fold`] would change the name: hardly any needs the copy.
 fn is_folded_otherwise(name: &str) -> bool {
     name.contains(['_', '.']) || name.contains("--")
@@ -372,7 +329,6 @@ mod tests {
             );
         }
         let mut unusual = Vec::new();
-        take_own_cookies(&mut headers);
         let dropped = strip(&mut headers, &mut unusual, &trust(), through_proxy);
         (headers, dropped)
     }
@@ -446,39 +402,6 @@ mod tests {
         );
         assert_eq!(left.len(), 2);
         assert_eq!(left.get("te").unwrap(), "trailers");
-    }
-
-    // SECURITY 17
-    #[test]
-    fn the_gateways_own_cookie_is_taken_out() {
-        let cookies = |lines: &[(&str, &str)]| {
-            let (left, _) = stripped(lines, false);
-            left.get_all("cookie")
-                .iter()
-                .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            cookies(&[("cookie", "a=1; __Host-portcullis=x; b=2")]),
-            ["a=1; b=2"]
-        );
-        assert_eq!(cookies(&[("cookie", "a=é; __Host-portcullis=x")]), ["a=é"]);
-        assert_eq!(
-            cookies(&[(
-                "cookie",
-                "__Host-portcullis-form=x; a=1; __Host-portcullis2=y"
-            )]),
-            ["a=1; __Host-portcullis2=y"]
-        );
-        assert_eq!(
-            cookies(&[("cookie", "__Host-portcullis=x")]),
-            Vec::<String>::new()
-        );
-        assert_eq!(cookies(&[("cookie", "a=1;b=2")]), ["a=1;b=2"]);
-        assert_eq!(
-            cookies(&[("cookie", "a=1"), ("cookie", " __Host-portcullis =x")]),
-            ["a=1"]
-        );
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! Two parties that read a repeated name in two ways are a way in, so that it is refused.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use http::header;
 
@@ -26,6 +27,16 @@ pub enum NoFields {
     Repeated(String),
 }
 
+impl NoFields {
+    /// Whether it is about one of these names, or may be.
+    pub fn is_about(&self, names: &[&str]) -> bool {
+        match self {
+            Self::Repeated(name) => names.contains(&name.as_str()),
+            Self::Kind | Self::NotUtf8 => true,
+        }
+    }
+}
+
 impl Fields {
     /// The media type of a form.
     pub const FORM: &'static str = "application/x-www-form-urlencoded";
@@ -42,28 +53,35 @@ impl Fields {
         Self::parse(&sent.body)
     }
 
-    /// Reads a query.
-    ///
-    /// # Errors
-    ///
-    /// Where it says something twice.
-    pub fn of_query(query: Option<&str>) -> Result<Self, NoFields> {
-        Self::parse(query.unwrap_or_default().as_bytes())
+    /// Reads a query, and says what is wrong with it: for whoever has to know whom to tell. Of a
+    /// repeated name the first value counts.
+    pub fn with_fault(query: &str) -> (Self, Option<NoFields>) {
+        let mut fields = HashMap::new();
+        let mut fault = None;
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            // Which is what stands for bytes that are none.
+            if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
+                fault.get_or_insert(NoFields::NotUtf8);
+            }
+            match fields.entry(name.into_owned()) {
+                Entry::Vacant(place) => {
+                    place.insert(value.into_owned());
+                }
+                Entry::Occupied(place) => {
+                    let name = place.key().chars().take(64).collect();
+                    fault.get_or_insert(NoFields::Repeated(name));
+                }
+            }
+        }
+        (Self(fields), fault)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, NoFields> {
-        let mut fields = HashMap::new();
-        for (name, value) in url::form_urlencoded::parse(bytes) {
-            // Which is what stands for bytes that are none.
-            if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
-                return Err(NoFields::NotUtf8);
-            }
-            let repeated = fields.insert(name.clone().into_owned(), value.into_owned());
-            if repeated.is_some() {
-                return Err(NoFields::Repeated(name.chars().take(64).collect()));
-            }
+        let text = std::str::from_utf8(bytes).map_err(|_| NoFields::NotUtf8)?;
+        match Self::with_fault(text) {
+            (fields, None) => Ok(fields),
+            (_, Some(fault)) => Err(fault),
         }
-        Ok(Self(fields))
     }
 
     /// A value; one that is empty is one that was not sent (RFC 6749 §3.1).
@@ -85,15 +103,17 @@ mod tests {
     // SECURITY 41
     #[test]
     fn every_name_is_there_once() {
-        let fields = |query| Fields::of_query(Some(query));
-        let mut read = fields("a=1&b=%C3%A9+x&c=").ok().unwrap();
+        let (mut read, fault) = Fields::with_fault("a=1&b=%C3%A9+x&c=");
+        assert_eq!(fault, None);
         assert_eq!(read.get("a"), Some("1"));
         assert_eq!(read.take("b").as_deref(), Some("é x"));
         assert_eq!(read.get("b"), None);
         assert_eq!(read.get("c"), None);
-        let repeated = NoFields::Repeated("a".to_owned());
-        assert_eq!(fields("a=1&b=2&%61=").err(), Some(repeated));
-        assert_eq!(fields("a=%ff").err(), Some(NoFields::NotUtf8));
-        assert!(Fields::of_query(None).ok().unwrap().get("a").is_none());
+        let (read, fault) = Fields::with_fault("a=1&b=2&%61=3&b=");
+        assert_eq!(fault, Some(NoFields::Repeated("a".to_owned())));
+        assert_eq!(read.get("a"), Some("1"));
+        assert_eq!(Fields::with_fault("a=%ff").1, Some(NoFields::NotUtf8));
+        assert!(Fields::parse(b"a=1&a=1").is_err());
+        assert!(Fields::parse(b"a=\xff").is_err());
     }
 }

@@ -63,8 +63,9 @@ pub async fn begin(
     visit: Visit,
 ) -> Result<Response, Declined> {
     let provider = find(&portal, &visit, &name)?;
-    ReturnTo::read(&portal, &visit.query).map_err(|problem| visit.decline(&portal, problem))?;
-    let again = visit.query.get("prompt") == Some("login");
+    let query = visit.query(&portal)?;
+    ReturnTo::read(&portal, query).map_err(|problem| visit.decline(&portal, problem))?;
+    let again = query.get("prompt") == Some("login");
     send_away(&portal, &visit, provider, None, again).await
 }
 
@@ -111,7 +112,7 @@ async fn send_away(
     again: bool,
 ) -> Result<Response, Declined> {
     let now = portal.accounts.clock.now();
-    let goal = goal(&visit.query);
+    let goal = goal(visit.query(portal)?);
     let away = Away::new(&provider.config().name, goal, connect, now);
     let Some(cookie) = away.cookie(&portal.accounts.vault) else {
         let detail = "The link that brought you here is too long to come back to. Go to the app and start \
@@ -135,7 +136,8 @@ async fn come_back(
     let accounts = &portal.accounts;
     let cookie = visit.origin.cookies.get(PROVIDER_COOKIE);
     let away = Away::read(&accounts.vault, cookie, accounts.clock.now());
-    let state = visit.query.get("state").unwrap_or_default();
+    let query = visit.query(portal)?;
+    let state = query.get("state").unwrap_or_default();
     let is_tied = |away: &Away| {
         let expected = away.ties.state.as_bytes();
         away.provider == *provider.config().name
@@ -149,7 +151,7 @@ async fn come_back(
     };
     let connects = away.connects();
     let fail = |problem| failed(portal, visit, connects.is_some(), problem);
-    let person = who_came_back(visit, provider, &away).await.map_err(fail)?;
+    let person = who_came_back(query, provider, &away).await.map_err(fail)?;
 
     if let Some(session) = connects {
         let signed_in = visit.signed_in.as_ref();
@@ -190,17 +192,21 @@ async fn come_back(
 }
 
 /// By the provider's answer, which is the browser's own.
-async fn who_came_back(visit: &Visit, provider: &Provider, away: &Away) -> Result<Person, Problem> {
+async fn who_came_back(
+    query: &Fields,
+    provider: &Provider,
+    away: &Away,
+) -> Result<Person, Problem> {
     let config = provider.config();
     let label = &config.label;
-    let is_theirs = provider.may_have_answered(visit.query.get("iss")).await;
+    let is_theirs = provider.may_have_answered(query.get("iss")).await;
     if !is_theirs.map_err(|error| unavailable(provider, &error))? {
         let detail =
             format!("This is the answer of another provider than {label}, to which you were sent.");
         tracing::warn!(provider.name = %config.name, "an answer names another issuer");
         return Err(unbelievable(detail));
     }
-    if let Some(error) = visit.query.get("error") {
+    if let Some(error) = query.get("error") {
         let error = error_word(error);
         tracing::info!(provider.name = %config.name, %error, "a provider has signed nobody in");
         // OpenID Connect Core §3.1.2.6: these are the person's own doing, or another try mends them.
@@ -216,7 +222,7 @@ async fn who_came_back(visit: &Visit, provider: &Provider, away: &Away) -> Resul
         let problem = Problem::new(StatusCode::FORBIDDEN, "provider_declined", detail);
         return Err(problem);
     }
-    let Some(code) = visit.query.get("code") else {
+    let Some(code) = query.get("code") else {
         return Err(unbelievable(format!(
             "{label} sent neither a code nor an error. Start once more."
         )));
@@ -300,6 +306,6 @@ fn goal(query: &Fields) -> String {
 }
 
 fn goal_of(portal: &Portal, visit: &Visit, kept: &str) -> Result<ReturnTo, Declined> {
-    let fields = Fields::of_query(Some(kept)).unwrap_or_default();
-    ReturnTo::read(portal, &fields).map_err(|problem| visit.decline(portal, problem))
+    let (kept, _) = Fields::with_fault(kept);
+    ReturnTo::read(portal, &kept).map_err(|problem| visit.decline(portal, problem))
 }

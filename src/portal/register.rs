@@ -11,6 +11,7 @@ use crate::account::register::Registering;
 use crate::account::register::create;
 use crate::account::register::refuse_closed;
 use crate::account::unavailable;
+use crate::domain::Amr;
 use crate::domain::Handle;
 use crate::domain::Password;
 use crate::domain::User;
@@ -32,7 +33,7 @@ use crate::problem::Problem;
 ///
 /// 400 where `return_to` is not ours, 403 where registration is off.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &visit.query);
+    let goal = ReturnTo::read(&portal, visit.query(&portal)?);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
     let open = refuse_closed(&portal.accounts);
     open.map_err(|problem| visit.decline(&portal, problem))?;
@@ -100,8 +101,9 @@ async fn sign_in(
     let found = accounts.store.credentials(&Handle::Id(user.id)).await;
     let found = found.map_err(|error| unavailable(&error))?;
     let found = found.ok_or_else(Problem::store_unavailable)?;
-    let scopes = accounts.rules.login_scopes.clone();
-    let opening = open_browser_session(accounts, &found, scopes, &visit.origin, &visit.headers);
+    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
+    let (origin, headers) = (&visit.origin, &visit.headers);
+    let opening = open_browser_session(accounts, &found, scopes, amr, origin, headers);
     opening.await.map(|opened| opened.cookie)
 }
 

@@ -22,18 +22,24 @@ use crate::portal::visit::see_other_with;
 use crate::providers::Provider;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
-/// (`prompt=login`, as in OpenID Connect Core §3.1.2.1).
+/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core
+/// §3.1.2.1).
 ///
 /// # Errors
 ///
 /// 400 where `return_to` is not ours, 503.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &visit.query);
+    let query = visit.query(&portal)?;
+    let goal = ReturnTo::read(&portal, query);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
-    if visit.signed_in.is_some() && visit.query.get("prompt") != Some("login") {
+    if visit.signed_in.is_some() && query.get("prompt") != Some("login") {
         return Ok(see_other(goal.as_seen(&portal)));
     }
-    Ok(visit.show(StatusCode::OK, &view(&portal, &visit, &goal)))
+    let mut view = view(&portal, &visit, &goal).await;
+    if let Some(hint) = query.get("login_hint") {
+        hint.clone_into(&mut view.identifier);
+    }
+    Ok(visit.show(StatusCode::OK, &view))
 }
 
 /// Signs in, and goes on.
@@ -55,7 +61,7 @@ pub async fn post(
     match signing_in.await {
         Ok(signed_in) => Ok(see_other_with(goal.as_seen(&portal), signed_in.cookie)),
         Err(problem) => {
-            let mut view = view(&portal, &visit, &goal);
+            let mut view = view(&portal, &visit, &goal).await;
             identifier.clone_into(&mut view.identifier);
             view.notice = Some(Notice::error(problem.detail.clone()));
             Ok(visit.show_again(problem, &view))
@@ -63,7 +69,7 @@ pub async fn post(
     }
 }
 
-fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
+async fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
     let mut form = visit.form(portal, portal.path("login"));
     form.kept = vec![(ReturnTo::NAME, goal.as_seen(portal).to_owned())];
     form.leads_to = goal.leads_to(portal);
@@ -73,7 +79,7 @@ fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
         form,
         identifier: String::new(),
         notice: None,
-        continue_to: None,
+        continue_to: goal.on_behalf_of(portal).await,
         providers: providers(portal, visit, goal),
         register: is_open.then(|| goal.by_way_of(portal, "register")),
     }
@@ -81,7 +87,11 @@ fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
 
 /// Where signing in with each begins. Whoever is to sign in once more is to do so there as well.
 fn providers(portal: &Portal, visit: &Visit, goal: &ReturnTo) -> Vec<Link> {
-    let again = match visit.query.get("prompt") {
+    let again = match visit
+        .query(portal)
+        .ok()
+        .and_then(|query| query.get("prompt"))
+    {
         Some("login") => "&prompt=login",
         _ => "",
     };

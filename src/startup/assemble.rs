@@ -18,10 +18,12 @@ use crate::config::Config;
 use crate::config::LimitBy;
 use crate::config::Rate;
 use crate::config::RouteLimit;
+use crate::domain::Resource;
 use crate::endpoints;
 use crate::gate::Gate;
 use crate::gate::answer::Scribe;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
@@ -29,6 +31,7 @@ use crate::gate::hsts::Hsts;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Quota;
 use crate::gate::request_id::RequestIds;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
@@ -100,7 +103,7 @@ impl Assembly {
         let config = &self.config;
         let issuer = config.gateway.issuer();
         let judge = Judge::new(
-            Verifier::new(issuer),
+            Verifier::new(issuer, config.audiences()),
             Arc::clone(&self.keys),
             self.revocations.clone(),
             self.issuers,
@@ -131,10 +134,12 @@ impl Assembly {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
         });
-        let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
-        let portal = Portal::new(Arc::clone(&accounts), look, self.providers, &config.gateway);
-        let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
+        let portal = Portal::new(Arc::clone(&accounts), look, self.providers, config);
+        let portal = Arc::new(portal);
+        let oauth = OAuth::new(Arc::clone(&accounts), Arc::clone(&portal), config);
+        let oauth = Arc::new(oauth);
+        let router = endpoints::router(&config.gateway, &accounts, &oauth, &portal);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
@@ -190,6 +195,7 @@ impl Gates {
             request_ids: RequestIds::default(),
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
+            callers: Callers::new(config),
             own_cors: self.own_cors.clone(),
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
@@ -288,6 +294,7 @@ impl<'a> Quotas<'a> {
 
 fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
     let mut values = HashMap::new();
+    let mut described = HashMap::new();
     Routes::new(config.routes.iter().enumerate().map(|(index, route)| {
         let own = quotas.of_route(route);
         let parts = RouteParts {
@@ -295,6 +302,7 @@ fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
             limits: own,
             metrics: quotas.metrics.route(&route.name),
             host: host(config, route),
+            resource: resource(config, route, &mut described),
         };
         Arc::new(Route::new(route.clone(), index, parts))
     }))
@@ -309,6 +317,21 @@ fn host(config: &Config, route: &config::Route) -> Option<HeaderValue> {
     let target = config.upstreams.get(index)?.targets.first()?;
     let host = HeaderValue::try_from(target.authority.as_str()).ok()?;
     route.host_of_upstream.then_some(host)
+}
+
+/// The resource that a route belongs to: its `audience`, or the gateway. Many routes share it.
+fn resource(
+    config: &Config,
+    route: &config::Route,
+    described: &mut HashMap<Resource, Option<Arc<DescribedResource>>>,
+) -> Option<Arc<DescribedResource>> {
+    let resource = route.audience.clone();
+    let resource = resource.unwrap_or_else(|| config.gateway.resource());
+    let described = described.entry(resource).or_insert_with_key(|resource| {
+        let described = DescribedResource::of(resource)?;
+        Some(Arc::new(described))
+    });
+    described.clone()
 }
 
 /// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.

@@ -57,6 +57,11 @@ impl OwnCookies {
         self.0.is_empty()
     }
 
+    /// Whether there is one of this name, or several.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|sent| *sent.name == *name.as_bytes())
+    }
+
     /// The value of this one. Browsers send one; where there are several, none of them counts.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut values = self
@@ -167,8 +172,10 @@ mod tests {
         cookies.push(b"a", b"1");
         assert_eq!(cookies.get("a"), Some(b"1".as_slice()));
         assert_eq!(cookies.get("b"), None);
+        assert!(cookies.has("a") && !cookies.has("b"));
         cookies.push(b"a", b"1");
         assert_eq!(cookies.get("a"), None);
+        assert!(cookies.has("a"));
     }
 
     #[test]

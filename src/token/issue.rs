@@ -15,7 +15,9 @@ use crate::clock::unix_seconds;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::MachineSession;
+use crate::domain::Resource;
 use crate::domain::Role;
+use crate::domain::Scope;
 use crate::domain::Session;
 use crate::domain::Subject;
 use crate::domain::User;
@@ -34,7 +36,7 @@ pub struct AccessTokens {
 }
 
 impl AccessTokens {
-    /// `issuer` is also the audience (`public_url`).
+    /// `issuer` is also the audience (`public_url`), unless a session has another.
     pub fn new(issuer: &str, ttl: Duration) -> Self {
         Self {
             issuer: issuer.into(),
@@ -49,19 +51,22 @@ impl AccessTokens {
 
     /// A token of this session, for the user as just read from the store.
     pub fn issue(&self, keys: &KeySet, user: &User, session: &Session, now: SystemTime) -> String {
+        // A client may read its token, and is told no more of the person than its scopes allow.
+        let tells = |scope| session.client.is_first_party() || session.scopes.has(scope);
+        let name = user.name.as_ref().filter(|_| tells(Scope::PROFILE));
         let person = Person {
             roles: names(&user.roles),
             preferred_username: user.preferred_username(),
-            name: user.name.as_ref().map(DisplayName::as_str),
-            email: verified_email(user),
+            name: name.map(DisplayName::as_str),
+            email: verified_email(user).filter(|_| tells(Scope::EMAIL)),
             auth_time: unix_seconds(session.authenticated_at),
-            amr: &["pwd"],
+            amr: session.amr.methods(),
             user_version: user.version,
         };
         let claims = AccessClaims {
             iss: &self.issuer,
             sub: user.id.to_string(),
-            aud: &self.issuer,
+            aud: self.audience(session.audience.as_ref()),
             exp: unix_seconds(self.expiry(now)),
             iat: unix_seconds(now),
             jti: fresh_id(),
@@ -84,7 +89,7 @@ impl AccessTokens {
         let claims = AccessClaims {
             iss: &self.issuer,
             sub: Subject::Client(session.client.clone()).to_string(),
-            aud: &self.issuer,
+            aud: self.audience(session.audience.as_ref()),
             exp: unix_seconds(session.expires_at),
             iat: unix_seconds(now),
             jti: fresh_id(),
@@ -94,6 +99,11 @@ impl AccessTokens {
             person: None,
         };
         keys.access().sign(ACCESS_TYPE, &claims)
+    }
+
+    /// RFC 8707 §2.2: the resource that was asked for; else ourselves.
+    fn audience<'a>(&'a self, resource: Option<&'a Resource>) -> &'a str {
+        resource.map_or(&*self.issuer, Resource::as_str)
     }
 
     /// When a token that is issued now expires.
@@ -172,7 +182,7 @@ struct Person<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
     auth_time: u64,
-    amr: &'a [&'a str],
+    amr: &'a [String],
     user_version: u64,
 }
 

@@ -69,6 +69,10 @@ async fn a_preflight_is_answered_here() {
         .await
         .expect(204);
     assert_eq!(answer.header("access-control-allow-origin"), SPA);
+    let answer = preflight(&caller, "/auth/sessions/x", SPA, "DELETE");
+    let answer = answer.await.expect(204);
+    let methods = answer.header("access-control-allow-methods");
+    assert_eq!(methods, "GET, POST, DELETE");
 
     let refused = preflight(&caller, "/app", EVIL, "PUT").await;
     assert_eq!(refused.header("access-control-allow-origin"), "");

@@ -3,8 +3,10 @@
 //! It must never wait by sleeping a fixed time: what happens elsewhere is polled for, with a
 //! deadline that only a failing test reaches.
 
+pub(crate) mod app;
 pub(crate) mod binary;
 pub(crate) mod browser;
+pub(crate) mod caddy;
 pub(crate) mod caller;
 pub(crate) mod curl;
 pub(crate) mod forge;
@@ -16,6 +18,7 @@ pub(crate) mod person;
 pub(crate) mod program;
 pub(crate) mod provider;
 pub(crate) mod raw;
+pub(crate) mod tab;
 pub(crate) mod upstream;
 
 use std::sync::Once;

@@ -2,8 +2,11 @@
 //! would send and is sent.
 
 use reqwest::Method;
+use serde_json::Value;
 use serde_json::json;
 
+use crate::harness::browser::browse;
+use crate::harness::browser::screenshots;
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
@@ -436,4 +439,42 @@ async fn pages_that_are_refused_are_pages() {
         .await
         .expect_problem(405, "method_not_allowed");
     assert_eq!(refused.header("allow"), "GET, HEAD, POST");
+}
+
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_goes_through_it_all_without_javascript() {
+    let gateway = Gateway::start_at_its_url(ROUTE);
+    for (width, scheme) in [(390, "light"), (1280, "dark")] {
+        let told = json!({
+            "origin": gateway.url(),
+            "app": "/app?from=chromium",
+            "username": format!("alice{width}"),
+            "password": PASSWORD,
+            "next": "another-walrus-on-42-bikes",
+            "width": width,
+            "scheme": scheme,
+            "folder": screenshots(),
+        });
+        let Some(answer) = browse("portal.mjs", &told).await else {
+            return;
+        };
+        assert_eq!(answer["wrong"], json!([]), "{answer:#}");
+        let seen = &answer["seen"];
+        assert_eq!(seen["app"]["at"], "/app?from=chromium");
+        let echoed = seen["app"]["text"].as_str().unwrap();
+        let echoed: Value = serde_json::from_str(echoed).unwrap();
+        assert_eq!(echoed["headers"]["x-auth-user"], format!("alice{width}"));
+        assert!(!echoed.to_string().contains("__Host-"), "{echoed}");
+        assert_eq!(seen["back"]["at"], "/auth/account");
+        assert_eq!(seen["signed-out"]["at"], "/auth/signed-out");
+        let cookies = seen["cookies"].as_array().unwrap();
+        assert_eq!(cookies.len(), 2);
+        for cookie in cookies {
+            assert_eq!(cookie["secure"], true);
+            assert_eq!(cookie["httpOnly"], true);
+            assert_eq!(cookie["sameSite"], "Lax");
+            assert_eq!(cookie["path"], "/");
+        }
+    }
 }

@@ -94,6 +94,7 @@ async fn somebody_comes_in_from_another_provider_and_goes_on_to_where_they_were(
     let told = told(&person).await;
     assert_eq!(told["x-auth-user"], "alice");
     assert_eq!(told["x-auth-name"], "Alice");
+    assert_eq!(told["x-auth-method"], "fed");
     assert_eq!(told["x-auth-email"], "alice@corp.example");
     assert_eq!(told["x-auth-roles"], "admin,editor,viewer");
 

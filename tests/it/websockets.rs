@@ -34,7 +34,7 @@ use crate::harness::upstream::Upstream;
 /// An app that speaks WebSocket: it chooses the protocol `chat` where it is offered.
 pub(crate) struct App(TcpListener);
 
-type Client = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Client = WebSocketStream<TlsStream<TcpStream>>;
 pub(crate) type Server = WebSocketStream<TcpStream>;
 
 impl App {
@@ -101,7 +101,7 @@ fn handshake(path: &str, headers: &[(&'static str, &str)]) -> Request<()> {
 }
 
 /// Opens one, as a client with these headers.
-async fn open(
+pub(crate) async fn open(
     gateway: &Gateway,
     path: &str,
     headers: &[(&'static str, &str)],
@@ -122,7 +122,7 @@ async fn pair(gateway: &Gateway, app: &App, path: &str, caller: &Caller) -> (Cli
     (client, server)
 }
 
-async fn assert_alive(client: &mut Client, server: &mut Server) {
+pub(crate) async fn assert_alive(client: &mut Client, server: &mut Server) {
     client.send(Message::text("there")).await.unwrap();
     let there = in_time("a message", server.next()).await.unwrap().unwrap();
     assert_eq!(there, Message::text("there"));
@@ -132,7 +132,7 @@ async fn assert_alive(client: &mut Client, server: &mut Server) {
 }
 
 /// Neither end hears anything more.
-async fn assert_ended(mut client: Client, mut server: Server) {
+pub(crate) async fn assert_ended(mut client: Client, mut server: Server) {
     let at_client = in_time("the end of a WebSocket", client.next()).await;
     assert!(!matches!(at_client, Some(Ok(_))), "{at_client:?}");
     let at_server = in_time("the end of a WebSocket", server.next()).await;

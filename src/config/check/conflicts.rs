@@ -17,18 +17,20 @@ use crate::config::PathPrefix;
 use crate::config::Provider;
 use crate::config::Registration;
 use crate::config::Route;
+use crate::config::Target;
 use crate::config::check::identity;
 use crate::config::check::same_app;
 use crate::config::patterns;
 use crate::config::reader::Report;
 use crate::config::values;
 use crate::domain::Handle;
+use crate::domain::PROTECTED_RESOURCE;
 
 /// Where the files of pages are if the gateway has no prefix.
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 17] = [
+pub const OWN_ENDPOINTS: [&str; 22] = [
     "register",
     "login",
     "refresh",
@@ -43,16 +45,23 @@ pub const OWN_ENDPOINTS: [&str; 17] = [
     "provider/{id}/callback",
     "provider/{id}/link",
     "provider/{id}/disconnect",
+    "connections/{client}",
+    "oauth/authorize",
+    "oauth/consent",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
+    "verify",
+    "oauth/userinfo",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
-pub const WELL_KNOWN: [&str; 3] = [
+pub const WELL_KNOWN: [&str; 4] = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
+    // And whatever is below it: paths of resources.
+    PROTECTED_RESOURCE,
 ];
 
 pub(super) fn find(config: &Config, report: &Report<'_>) {
@@ -205,10 +214,13 @@ fn shadowed_routes(config: &Config, report: &Report<'_>) {
         "" => ROOT_ASSETS,
         prefix => prefix,
     };
-    let below = patterns::path(below).ok();
+    let below: Vec<_> = [below, PROTECTED_RESOURCE]
+        .into_iter()
+        .filter_map(|path| patterns::path(path).ok())
+        .collect();
     for route in &config.routes {
         let own = |path: &&PathPrefix| {
-            exact.contains(path) || below.as_ref().is_some_and(|own| path.0.starts_with(&own.0))
+            exact.contains(path) || below.iter().any(|own| path.0.starts_with(&own.0))
         };
         for path in route.paths.iter().filter(own) {
             report.problem_at(
@@ -282,6 +294,23 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
     }
 }
 
+/// Keys about what is forwarded, which is not done here.
+fn without_effect(route: &Route) -> impl Iterator<Item = &'static str> {
+    [
+        ("rewrite", route.rewrite.is_some()),
+        ("host_header", route.host_of_upstream),
+        ("request_headers", !route.request_headers.is_empty()),
+        ("response_headers", !route.response_headers.is_empty()),
+        ("allow_headers", !route.allow_headers.is_empty()),
+        (
+            "forward_client_certificate",
+            route.forward_client_certificate,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_given)| is_given.then_some(key))
+}
+
 fn odd_listeners(config: &Config, report: &Report<'_>) {
     for listener in &config.listeners {
         let strangers = !listener.address.ip().is_loopback();
@@ -339,6 +368,20 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                  its scopes ({})",
                 route.scopes,
             ));
+        }
+        if route.target == Target::Verify {
+            for key in without_effect(route) {
+                warn(format!(
+                    "route `{name}` has no upstream, so its `{key}` changes nothing: whoever asks about a \
+                     request forwards it by himself",
+                ));
+            }
+            if route.client_certificates != ClientCertificates::NotAsked {
+                warn(format!(
+                    "nobody can pass route `{name}`: it asks for a client certificate, and whoever asks \
+                     about a request cannot show that of its client"
+                ));
+            }
         }
         if route.client_certificates != ClientCertificates::NotAsked && !asks_for_certificates {
             warn(format!(

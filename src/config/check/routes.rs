@@ -17,7 +17,6 @@ use crate::config::PathPrefix;
 use crate::config::Rewrite;
 use crate::config::Route;
 use crate::config::RouteLimit;
-use crate::config::Target;
 use crate::config::check::headers;
 use crate::config::check::headers::Side;
 use crate::config::check::identity;
@@ -30,6 +29,7 @@ use crate::domain::ClientId;
 use crate::domain::Fingerprint;
 use crate::domain::Handle;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -75,7 +75,7 @@ fn route_and_paths<'a>(
     }
     let routes = value.table_over(defaults, |table| {
         table.required("path", "\"/notes\"");
-        table.required("upstream", "\"http://127.0.0.1:5000\"");
+        upstreams.require(table);
         let paths = table.distinct("path", patterns::path);
         let family = paths.clone();
         let whole = route(table, value.name(), (paths, &family), upstreams, headers);
@@ -113,7 +113,7 @@ fn route(
     upstreams: &mut Upstreams,
     headers: &Arc<IdentityHeaders>,
 ) -> Route {
-    table.later(&["audience", "max_age", "amr"]);
+    table.later(&["max_age", "amr"]);
     // Both answer 401 as long as there is no sign-in page.
     let unauthenticated = [("auto", Some(())), ("401", Some(())), ("redirect", None)];
     table.choice("on_unauthenticated", &unauthenticated, ());
@@ -159,16 +159,14 @@ fn route(
         rewrite: rewrite(table, &paths, family),
         paths,
         methods: methods(table),
-        target: table
-            .get("upstream")
-            .and_then(|value| upstreams.target(value))
-            .unwrap_or(Target::Echo),
+        target: upstreams.target_of(table),
         auth,
         scopes,
         roles,
         users,
         clients,
         issuers: issuers(table, auth),
+        audience: audience(table, auth),
         addresses: addresses(table),
         client_certificates: table
             .get("client_certificates")
@@ -213,6 +211,23 @@ fn issuers(table: &Table<'_>, auth: Auth) -> Vec<Arc<str>> {
         value.warning("with auth = \"none\" nobody's token is read");
     }
     listed
+}
+
+/// One spelling of each, so that two routes of one resource cannot miss each other.
+fn audience(table: &Table<'_>, auth: Auth) -> Option<Resource> {
+    let value = table.get("audience")?;
+    let is_own = table.says("audience");
+    let are_tokens_read = auth != Auth::None
+        && table.get("authorization").and_then(Value::written) != Some("forward");
+    if is_own && !are_tokens_read {
+        value.warning("this route reads nobody's token, so that it is asked of none");
+    }
+    value.parse(|text| match Resource::parse(text) {
+        Ok(resource) if !resource.is_bare() => {
+            Err(Malformed("write it without the slash at its end"))
+        }
+        read => read,
+    })
 }
 
 fn methods(table: &Table<'_>) -> Option<Vec<Method>> {

@@ -5,10 +5,12 @@ mod issuers;
 mod keys;
 mod providers;
 mod ranges;
+mod resources;
 mod route_keys;
 mod routes;
 mod sample;
 mod upstreams;
+mod verify;
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +41,7 @@ address = "127.0.0.1:8443"
 fn variable(name: &str) -> Option<String> {
     match name {
         "WEAK" => Some("hunter2".to_owned()),
-        "STRONG" | "NOTES_SYNC_SECRET" | "KEYCLOAK_SECRET" => {
+        "STRONG" | "NOTES_SYNC_SECRET" | "NOTES_WEB_SECRET" | "KEYCLOAK_SECRET" => {
             Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned())
         }
         "PREFIX" => Some("/gate".to_owned()),
@@ -272,20 +274,12 @@ fn a_house_has_its_own_name_logo_and_colour() {
 
 #[test]
 fn what_this_version_does_not_have_is_said() {
-    for table in ["mail", "lockout", "acme", "verify"] {
+    for table in ["mail", "lockout", "acme"] {
         bad(
             &format!("[{table}]\nx = 1"),
             &[("6:1", "this version does not have it")],
         );
     }
-    bad(
-        "[clients.web]\nredirect_uris = []\nsecret = \"Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa\"\n\
-         grants = [\"authorization_code\"]",
-        &[
-            ("7:17", "this version does not have it"),
-            ("9:11", "this version does not have it"),
-        ],
-    );
     bad(
         "verify_email = \"required\"",
         &[("6:16", "this version does not have it; it has `off`")],
@@ -314,7 +308,7 @@ fn what_this_version_does_not_have_is_said() {
         "on_unauthenticated = \"redirect\"",
         &[("9:22", "does not have it; it has `auto`, `401`")],
     );
-    for key in ["audience", "max_age", "amr"] {
+    for key in ["max_age", "amr"] {
         let place = format!("9:{}", key.len() + 4);
         bad_route(
             &format!("{key} = 1"),

@@ -409,12 +409,13 @@ pub(super) fn with(mut roles: Vec<Role>, others: Vec<Role>) -> Vec<Role> {
     roles
 }
 
+/// Roles as they are kept.
 pub(super) fn joined(roles: &[Role]) -> String {
     let names: Vec<_> = roles.iter().map(Role::as_str).collect();
     names.join(",")
 }
 
-fn split(roles: &str) -> Result<Vec<Role>, Malformed> {
+pub(super) fn split(roles: &str) -> Result<Vec<Role>, Malformed> {
     let names = roles.split(',').filter(|name| !name.is_empty());
     names.map(Role::parse).collect()
 }

@@ -7,9 +7,6 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::Validation;
 use serde_json::Map;
@@ -17,6 +14,7 @@ use serde_json::Value;
 
 use crate::clock::unix_seconds;
 use crate::issuers::IssuerKeys;
+use crate::token::id_token::half_hash;
 use crate::token::verify::Invalid;
 use crate::token::verify::Members;
 use crate::token::verify::Verifier;
@@ -122,40 +120,12 @@ fn validation(expected: &Expected<'_>, algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// The left half of the hash that belongs to the algorithm (§3.1.3.6); Ed25519 hashes with SHA-512
-/// (RFC 8032 §5.1).
-fn half_hash(algorithm: Algorithm, token: &str) -> String {
-    let hash = match algorithm {
-        Algorithm::ES384 | Algorithm::RS384 | Algorithm::PS384 => &digest::SHA384,
-        Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &digest::SHA512,
-        _ => &digest::SHA256,
-    };
-    let hash = digest::digest(hash, token.as_bytes());
-    let (half, _) = hash.as_ref().split_at(hash.as_ref().len() / 2);
-    URL_SAFE_NO_PAD.encode(half)
-}
-
 /// Providers put groups and more into ID tokens, which need not fit into a request's header.
 const TOKEN_BYTES_MAX: usize = 8 * Verifier::TOKEN_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_of_the_access_token_is_the_algorithms_own() {
-        // The example of OpenID Connect Core, appendix A.3.
-        let example = half_hash(
-            Algorithm::RS256,
-            "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y",
-        );
-        assert_eq!(example, "77QmUPtjPfzWtF2AnpK9RQ");
-        let lengths = [Algorithm::ES384, Algorithm::EdDSA].map(|algorithm| {
-            let half = half_hash(algorithm, "access");
-            URL_SAFE_NO_PAD.decode(half).map(|half| half.len())
-        });
-        assert_eq!(lengths, [Ok(24), Ok(32)]);
-    }
 
     #[test]
     fn a_token_for_several_clients_says_for_which_it_was_made() {

@@ -71,8 +71,13 @@ export class Visitor {
   async click(words) {
     const named = { name: words, exact: true };
     const button = this.page.getByRole("button", named);
-    await button.or(this.page.getByRole("link", named)).first().click();
-    await this.page.waitForLoadState("load");
+    const pressed = button.or(this.page.getByRole("link", named)).first();
+    await this.leave(() => pressed.click());
+  }
+
+  // Does what leads to another page, and waits until that is there: the one that is left is loaded too.
+  async leave(act) {
+    await Promise.all([this.page.waitForNavigation({ waitUntil: "load" }), act()]);
   }
 
   async text() {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
@@ -161,6 +162,45 @@ impl Gateway {
         Self::start_in(&Folder::with(lines))
     }
 
+    /// Starts one that is where its `public_url` says, as browsers and clients of OAuth need it. In the lines
+    /// `{url}` stands for that. Between finding a free port and taking it somebody else may; then there is
+    /// another.
+    pub(crate) fn start_at_its_url(lines: &str) -> Self {
+        for _ in 0..20 {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = free.local_addr().unwrap();
+            let url = format!("https://localhost:{}", address.port());
+            let own = format!(
+                "[gateway]\npublic_url = \"{url}\"\n[[listeners]]\naddress = \"{address}\"\n"
+            );
+            let own = merged(
+                toml::from_str(&own).unwrap(),
+                toml::from_str(&lines.replace("{url}", &url))
+                    .unwrap_or_else(|error| panic!("{error}")),
+            );
+            let folder = Folder::with(&toml::to_string(&own).unwrap());
+            let clock = Clock::default();
+            drop(free);
+            match Running::try_start(&folder, &clock) {
+                Ok(running) => {
+                    return Self {
+                        folder,
+                        clock,
+                        running: Some(running),
+                    };
+                }
+                Err(error) if error.contains("in use") => {}
+                Err(error) => panic!("the gateway did not start: {error}"),
+            }
+        }
+        panic!("no port was free");
+    }
+
+    /// What it calls itself: the `public_url` of one that is there.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.address().port())
+    }
+
     /// Starts one in a folder that has its `gateway.toml`.
     pub(crate) fn start_in(folder: &Folder) -> Self {
         let clock = Clock::default();
@@ -296,6 +336,11 @@ impl Drop for Gateway {
 
 impl Running {
     fn start(folder: &Folder, clock: &Clock) -> Self {
+        let started = Self::try_start(folder, clock);
+        started.unwrap_or_else(|error| panic!("the gateway did not start: {error}"))
+    }
+
+    fn try_start(folder: &Folder, clock: &Clock) -> Result<Self, String> {
         install_crypto();
         let config = Config::load(&folder.path("gateway.toml"));
         let config = config.unwrap_or_else(|problems| panic!("{problems}"));
@@ -324,18 +369,18 @@ impl Running {
             })
             .unwrap();
         let Ok((listeners, admin)) = addresses.recv() else {
-            panic!("the gateway did not start: {:?}", thread.join());
+            return Err(format!("{:?}", thread.join()));
         };
         if let Some(admin) = admin {
             wait_until_ready(admin);
         }
-        Self {
+        Ok(Self {
             listeners,
             admin,
             log,
             shutdown,
             thread,
-        }
+        })
     }
 
     fn stop(self) {

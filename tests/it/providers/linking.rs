@@ -49,6 +49,7 @@ async fn an_account_that_is_here_is_opened_only_after_its_own_password() {
     assert_eq!(person.cookie("localhost", KEPT), None);
     let told_first = told(&person).await;
     assert_eq!(told_first["x-auth-roles"], "admin,editor,viewer");
+    assert_eq!(told_first["x-auth-method"], "pwd");
     // The provider vouches for the address, and the account for its owner.
     assert_eq!(told_first["x-auth-email"], "Alice@corp.example");
 
