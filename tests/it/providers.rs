@@ -2,6 +2,7 @@
 //! does not. What others might do to it is in `attacks`, accounts that are here already in `linking`.
 
 mod attacks;
+mod house;
 mod linking;
 
 use std::time::Duration;
