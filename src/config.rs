@@ -9,6 +9,7 @@ mod check;
 mod issuer;
 mod patterns;
 mod reader;
+mod resources;
 mod route;
 mod secrets;
 mod upstream;
@@ -26,6 +27,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
@@ -40,6 +42,8 @@ pub use check::WELL_KNOWN;
 pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
 pub use issuer::IssuerAlgorithm;
+pub use resources::Resources;
+pub use resources::UnknownResource;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -224,6 +228,11 @@ impl Gateway {
     /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The gateway as a resource: `aud` of tokens for whatever is behind it.
+    pub fn resource(&self) -> Resource {
+        Resource::of_origin(&self.public_url)
     }
 
     /// The folder of the files that pages need: below the prefix; at the root under a name that no app's

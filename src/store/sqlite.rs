@@ -282,6 +282,11 @@ const MIGRATIONS: &[Step] = &[
         "clients",
         include_str!("migrations/sqlite/0003_clients.sql"),
     ),
+    (
+        5,
+        "audience of sessions",
+        include_str!("migrations/sqlite/0005_audience_of_sessions.sql"),
+    ),
 ];
 
 fn blob(id: Uuid) -> Vec<u8> {

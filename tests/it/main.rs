@@ -53,6 +53,7 @@ mod pressure;
 mod protocols;
 mod proxy_protocol;
 mod real_clients;
+mod resources;
 mod route_keys;
 mod routing;
 mod security_matrix;
