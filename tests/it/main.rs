@@ -44,6 +44,7 @@ mod logs;
 mod memory;
 mod names;
 mod oauth;
+mod oidc_app;
 mod operate;
 mod outages;
 mod overload;

@@ -19,12 +19,19 @@ use crate::harness::person::Person;
 use crate::harness::program::Program;
 
 const SECRET: &str = "Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa";
+const APP: &str = "https://notes.example.com/";
 const CALLBACK: &str = "https://notes.example.com/callback";
 const AFTERWARDS: &str = "https://notes.example.com/goodbye";
 const SCOPE: &str = "openid profile offline_access notes:read";
 
 const LINES: &str = r#"
 [clients.authlib]
+name = "Notes"
+secret = "SECRET"
+redirect_uris = ["CALLBACK"]
+scopes = ["openid", "profile", "offline_access", "notes:read"]
+grants = ["authorization_code", "refresh_token"]
+[clients.openid-client]
 name = "Notes"
 secret = "SECRET"
 redirect_uris = ["CALLBACK"]
@@ -50,20 +57,23 @@ struct Talk {
 
 impl Talk {
     /// Starts a client. Nothing, said aloud, where its library is not there.
-    async fn start(gateway: &Gateway, script: &str, client: &str) -> Option<Self> {
+    async fn start(gateway: &Gateway, script: &str, client: &str, role: &str) -> Option<Self> {
         let mut command = command(script)?;
         let authority = gateway.folder().path("certs/ca.pem");
         command
             .env("REQUESTS_CA_BUNDLE", &authority)
             .env("NODE_EXTRA_CA_CERTS", &authority);
-        let person = Person::signed_in(gateway.anonymous(), "alice").await;
-        portcullis(gateway.folder(), &["user", "set", "alice", "--add-role", "editor"]).expect(0);
+        let caller = gateway.anonymous();
+        caller.register("alice").await;
+        let promote = ["user", "set", "alice", "--add-role", "editor"];
+        portcullis(gateway.folder(), &promote).expect(0);
         let mut talk = Self {
             program: Program::start(&mut command),
-            person,
+            person: Person::new(caller),
             heard: 0,
         };
         talk.program.tell(&json!({
+            "as": role,
             "issuer": gateway.url(),
             "client_id": client,
             "client_secret": SECRET,
@@ -84,7 +94,7 @@ impl Talk {
             let answer = match said["say"].as_str().unwrap() {
                 "open" => {
                     let decision = said["decision"].as_str().unwrap();
-                    self.decide(said["url"].as_str().unwrap(), decision).await
+                    self.walk(said["url"].as_str().unwrap(), decision).await
                 }
                 "done" => {
                     assert!(self.program.ended().await, "it failed at its end");
@@ -96,17 +106,29 @@ impl Talk {
         }
     }
 
-    /// Goes where a client sends people, signs in and decides where that is asked: where it leads at last.
-    async fn decide(&self, url: &str, decision: &str) -> Value {
+    /// Goes where a client sends people and does what each page of the gateway asks for, until it leads out
+    /// of the house: to there.
+    async fn walk(&self, url: &str, decision: &str) -> Value {
         let mut answer = self.person.open(url).await;
-        if answer.status == 200 {
-            let form = answer.form("/auth/oauth/authorize");
-            answer = self.person.submit(&form, &[("decision", decision)]).await;
+        for _ in 0..10 {
+            if answer.status == 303 {
+                let location = answer.header("location").to_owned();
+                if location.starts_with(APP) {
+                    return json!({ "led": location });
+                }
+                answer = self.person.open(&location).await;
+            } else {
+                let page = answer.expect(200);
+                let form = page.forms().into_iter().next().unwrap();
+                let filled: &[_] = match &*form.action {
+                    "/auth/login" => &[("identifier", "alice"), ("password", PASSWORD)],
+                    "/auth/oauth/authorize" => &[("decision", decision)],
+                    _ => panic!("nobody knows what this is: {}", page.text()),
+                };
+                answer = self.person.submit(&form, filled).await;
+            }
         }
-        let led = answer.expect(303);
-        let led = led.header("location");
-        assert!(led.starts_with(CALLBACK), "{led}");
-        json!({ "led": led })
+        panic!("it leads around in circles: {answer:?}");
     }
 }
 
@@ -128,5 +150,76 @@ fn command(script: &str) -> Option<Command> {
 }
 
 fn lines() -> String {
-    LINES.replace("SECRET", SECRET).replace("CALLBACK", CALLBACK)
+    LINES
+        .replace("SECRET", SECRET)
+        .replace("CALLBACK", CALLBACK)
+}
+
+/// What every client finds out: who has signed in, and what the route's app is told of them.
+#[track_caller]
+fn expect_alice(found: &Value, client: &str) {
+    let userinfo = &found["userinfo"];
+    assert_eq!(userinfo["preferred_username"], "alice");
+    assert_eq!(userinfo["roles"], json!(["editor"]));
+    let seen = &found["resource"]["headers"];
+    assert_eq!(seen["x-auth-user"], "alice");
+    assert_eq!(seen["x-auth-user-id"], userinfo["sub"]);
+    assert_eq!(seen["x-auth-client"], client);
+    assert_eq!(seen["x-auth-scopes"], SCOPE);
+}
+
+// SECURITY 36, 39, 43, 45
+#[tokio::test(flavor = "multi_thread")]
+async fn authlib_signs_people_in() {
+    let gateway = Gateway::start_at_its_url(&lines());
+    let Some(talk) = Talk::start(&gateway, "authlib_client.py", "authlib", "app").await else {
+        return;
+    };
+    let found = talk.held().await;
+    expect_alice(&found, "authlib");
+    assert_eq!(found["claims"]["roles"], json!(["editor"]));
+}
+
+// SECURITY 36, 37
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_oauthlib_signs_people_in() {
+    let gateway = Gateway::start_at_its_url(&lines());
+    let (script, client) = ("requests_oauthlib_client.py", "requests-oauthlib");
+    let Some(talk) = Talk::start(&gateway, script, client, "app").await else {
+        return;
+    };
+    expect_alice(&talk.held().await, client);
+}
+
+// SECURITY 36, 39, 43, 45
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_signs_people_in() {
+    let gateway = Gateway::start_at_its_url(&lines());
+    let (script, client) = ("openid_client.mjs", "openid-client");
+    let Some(talk) = Talk::start(&gateway, script, client, "browser").await else {
+        return;
+    };
+    let found = talk.held().await;
+    expect_alice(&found, client);
+    assert_eq!(found["claims"]["roles"], json!(["editor"]));
+}
+
+/// Without this, a client that insists on nothing would be content with everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_not_given_what_it_expects_fails() {
+    let gateway = Gateway::start_at_its_url(&lines());
+    for (script, role) in [
+        ("authlib_client.py", "app"),
+        ("openid_client.mjs", "browser"),
+    ] {
+        let Some(mut talk) = Talk::start(&gateway, script, "nobody", role).await else {
+            return;
+        };
+        let said = talk.program.next(0).await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["say"], "open");
+        talk.program
+            .tell(&json!({ "led": format!("{CALLBACK}?code=x&state=forged") }));
+        assert!(!talk.program.ended().await);
+    }
 }

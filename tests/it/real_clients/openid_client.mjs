@@ -1,6 +1,6 @@
 // openid-client as a confidential client, by `client_secret_post`: discovery, a refusal, a code with PKCE, the
 // ID token and its signature, userinfo, a guarded route, refresh, the end of it all, and signing out. As a
-// public client on a device: codes that are allowed and denied. Talks with its test in lines of JSON, as
+// public client on a device: requests that are allowed and denied. Talks with its test in lines of JSON, as
 // conversation.py does, and must never switch off a check of the library.
 
 import assert from "node:assert/strict";
@@ -31,7 +31,8 @@ const failsWith = (error) => (caught) => {
   return true;
 };
 
-async function browser() {
+// An app on a server: how it asks for codes, and what it opens with its tokens.
+async function app() {
   const config = await discover(told.client_id, undefined, oidc.ClientSecretPost(told.client_secret));
   const begin = async (decision) => {
     const checks = {
@@ -58,7 +59,11 @@ async function browser() {
     const answer = await oidc.fetchProtectedResource(config, token, url, "GET");
     return answer.json();
   };
+  return { config, begin, opens };
+}
 
+async function browser() {
+  const { config, begin, opens } = await app();
   const denied = await begin("deny");
   await assert.rejects(oidc.authorizationCodeGrant(config, ...denied), failsWith("access_denied"));
 
@@ -76,20 +81,24 @@ async function browser() {
   await oidc.tokenRevocation(config, renewed.refresh_token);
   await assert.rejects(oidc.refreshTokenGrant(config, renewed.refresh_token), failsWith("invalid_grant"));
   await assert.rejects(opens(renewed.access_token), { status: 401 });
+  return { claims, userinfo, resource };
+}
 
-  // Out of all of it: the gateway's own session, and what hangs on it.
-  const again = await oidc.authorizationCodeGrant(config, ...(await begin("allow")));
-  await opens(again.access_token);
+// Out of all of it: the gateway's own session, and what hangs on it.
+async function leave() {
+  const { config, begin, opens } = await app();
+  const tokens = await oidc.authorizationCodeGrant(config, ...(await begin("allow")));
+  await opens(tokens.access_token);
   const state = oidc.randomState();
   const url = oidc.buildEndSessionUrl(config, {
-    id_token_hint: again.id_token,
+    id_token_hint: tokens.id_token,
     post_logout_redirect_uri: told.post_logout_redirect_uri,
     state,
   });
   const { led } = await ask("leave", { url });
   assert.equal(led, `${told.post_logout_redirect_uri}?state=${state}`);
-  await assert.rejects(opens(again.access_token), { status: 401 });
-  return { claims, userinfo, resource };
+  await assert.rejects(opens(tokens.access_token), { status: 401 });
+  return { claims: tokens.claims() };
 }
 
 async function device() {
@@ -108,5 +117,5 @@ async function device() {
   return { claims: tokens.claims(), userinfo };
 }
 
-say("done", await { browser, device }[told.as]());
+say("done", await { browser, leave, device }[told.as]());
 process.exit(0);
