@@ -1,4 +1,4 @@
-//! OAuth 2.0 for clients: tokens for their own credentials, and what becomes of tokens.
+//! OAuth 2.0 and OpenID Connect for clients: tokens for people and for themselves, and what becomes of them.
 //!
 //! Each endpoint is a file. It must never answer for a client that has not proven who it is, nor
 //! tell one client anything about another's tokens.
@@ -6,11 +6,13 @@
 pub mod client;
 pub mod error;
 pub mod form;
+mod grant;
 pub mod introspect;
 pub mod metadata;
 pub mod resource;
 pub mod revoke;
 pub mod token;
+pub mod userinfo;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,9 +1,12 @@
-//! Tokens: access tokens and assertions (JWT), refresh tokens (opaque), cookies of browser sessions.
+//! Tokens: access tokens, ID tokens and assertions (JWT), refresh tokens and codes (opaque), cookies of
+//! browser sessions.
 //!
 //! What one kind of token opens, no other kind does (SECURITY 22): they differ in type, in key and
 //! in form. This room must never ask the store.
 
 pub mod cookie;
+pub mod id_token;
 pub mod issue;
+pub mod one_use;
 pub mod opaque;
 pub mod verify;

@@ -28,7 +28,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 13] = [
+pub const OWN_ENDPOINTS: [&str; 14] = [
     "register",
     "login",
     "refresh",
@@ -42,6 +42,7 @@ pub const OWN_ENDPOINTS: [&str; 13] = [
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
+    "oauth/userinfo",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
