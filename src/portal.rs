@@ -5,6 +5,7 @@
 //! [`Posted`]), nor send a browser to a place that is not of this house (see [`ReturnTo`]).
 
 pub mod account;
+pub mod apps;
 mod csrf;
 mod declined;
 mod device_name;
@@ -25,7 +26,9 @@ use http::header;
 use url::Url;
 
 use crate::account::Accounts;
-use crate::config::Gateway;
+use crate::config::Config;
+use crate::domain::Client;
+use crate::domain::Scope;
 use crate::page::Look;
 use crate::portal::csrf::FormKey;
 
@@ -42,19 +45,25 @@ pub struct Portal {
     /// How pages look.
     pub look: Arc<Look>,
     forms: FormKey,
+    /// Of the file.
+    clients: Vec<Client>,
+    /// `[scopes]`
+    words: Vec<(Scope, String)>,
     public_url: Url,
     prefix: String,
 }
 
 impl Portal {
     /// Pages live on `public_url`, below the prefix.
-    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, gateway: &Gateway) -> Self {
+    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, config: &Config) -> Self {
         Self {
             forms: FormKey::new(&accounts.vault),
             accounts,
             look,
-            public_url: gateway.public_url.clone(),
-            prefix: gateway.prefix.clone(),
+            clients: config.clients.clone(),
+            words: config.scopes.clone(),
+            public_url: config.gateway.public_url.clone(),
+            prefix: config.gateway.prefix.clone(),
         }
     }
 

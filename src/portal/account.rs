@@ -29,6 +29,7 @@ use crate::portal::Declined;
 use crate::portal::Portal;
 use crate::portal::Posted;
 use crate::portal::Visit;
+use crate::portal::apps;
 use crate::portal::device_name::device_name;
 use crate::portal::see_other;
 use crate::portal::visit::see_other_with;
@@ -46,6 +47,7 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
         Some("password") => Some("Your password is changed, and every other session has ended."),
         Some("session") => Some("The session has ended."),
         Some("sessions") => Some("All other sessions have ended."),
+        Some("app") => Some("The app is disconnected: it has no access any more."),
         _ => None,
     }
     .map(Notice::done);
@@ -116,7 +118,7 @@ pub async fn end_other_sessions(
 }
 
 /// Back to the page, which says what was done.
-fn done(portal: &Portal, what: &str) -> Response {
+pub(super) fn done(portal: &Portal, what: &str) -> Response {
     see_other(&format!("{}?done={what}", portal.path("account")))
 }
 
@@ -135,7 +137,11 @@ async fn view<'a>(
     let idle = accounts.sessions.rules().idle;
     let sessions = accounts.store.sessions_of(signed_in.user, now, idle).await;
     let mut sessions = sessions.map_err(|error| decline(unavailable(&error)))?;
+    // What apps have is told of with the apps.
+    sessions.retain(|session| session.client.is_first_party());
     sessions.sort_by_key(|session| session.id != signed_in.session);
+    let apps = apps::connected(portal, visit, signed_in, now).await;
+    let apps = apps.map_err(|error| decline(unavailable(&error)))?;
     let post = |name: &str| visit.form(portal, portal.path(name));
     let rows = sessions.iter().map(|session| SessionRow {
         device: device_name(session.user_agent.as_deref()),
@@ -161,7 +167,7 @@ async fn view<'a>(
         current_password: Field::default(),
         new_password: Field::default(),
         password_length_min: accounts.rules.password_length_min,
-        apps: Vec::new(),
+        apps,
         providers: Vec::new(),
         tokens: None,
         sign_out: post("logout"),

@@ -133,7 +133,7 @@ impl Assembly {
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
-        let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
+        let portal = Portal::new(Arc::clone(&accounts), look, config);
         let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
         let origins = &config.gateway.cors_origins;
         Gates {

@@ -28,7 +28,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 14] = [
+pub const OWN_ENDPOINTS: [&str; 15] = [
     "register",
     "login",
     "refresh",
@@ -39,6 +39,7 @@ pub const OWN_ENDPOINTS: [&str; 14] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "apps/{id}",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
