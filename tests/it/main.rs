@@ -24,6 +24,7 @@ mod cli;
 mod client_certificates;
 mod clients;
 mod configuration;
+mod connected_apps;
 mod cors;
 mod curl;
 mod descriptors;
