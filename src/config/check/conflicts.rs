@@ -28,7 +28,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 15] = [
+pub const OWN_ENDPOINTS: [&str; 17] = [
     "register",
     "login",
     "refresh",
@@ -39,7 +39,9 @@ pub const OWN_ENDPOINTS: [&str; 15] = [
     "password",
     "sessions",
     "sessions/{id}",
-    "apps/{id}",
+    "connections/{client}",
+    "oauth/authorize",
+    "oauth/consent",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
