@@ -24,7 +24,6 @@ mod cli;
 mod client_certificates;
 mod clients;
 mod configuration;
-mod connected_apps;
 mod cors;
 mod curl;
 mod descriptors;

@@ -139,7 +139,7 @@ impl Dashboards {
         assert_eq!(begun.status, 302, "{begun:?}");
         let page = person.open(&begun.location).await.expect(200);
         assert!(page.text().contains("Dashboards"), "{}", page.text());
-        let form = page.form("/auth/oauth/authorize");
+        let form = page.form("/auth/oauth/consent");
         let led = person.submit(&form, &[("decision", decision)]).await;
         let back = led.expect(303).header("location").to_owned();
         assert!(back.starts_with(&format!("{}/login/callback?", self.url)));

@@ -22,7 +22,7 @@ const SECRET: &str = "Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa";
 const APP: &str = "https://notes.example.com/";
 const CALLBACK: &str = "https://notes.example.com/callback";
 const AFTERWARDS: &str = "https://notes.example.com/goodbye";
-const SCOPE: &str = "openid profile offline_access notes:read";
+const SCOPE: &str = "notes:read offline_access openid profile";
 
 const LINES: &str = r#"
 [clients.authlib]
@@ -122,7 +122,7 @@ impl Talk {
                 let form = page.forms().into_iter().next().unwrap();
                 let filled: &[_] = match &*form.action {
                     "/auth/login" => &[("identifier", "alice"), ("password", PASSWORD)],
-                    "/auth/oauth/authorize" => &[("decision", decision)],
+                    "/auth/oauth/consent" => &[("decision", decision)],
                     _ => panic!("nobody knows what this is: {}", page.text()),
                 };
                 answer = self.person.submit(&form, filled).await;
