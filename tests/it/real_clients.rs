@@ -4,12 +4,15 @@
 //! the person it sends to the gateway is played here. Their checks of certificates, issuers, states, nonces,
 //! signatures and hashes are all as they come.
 
+use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 use serde_json::json;
+use url::Url;
 
 use crate::harness::binary::portcullis;
 use crate::harness::caller::PASSWORD;
@@ -56,9 +59,8 @@ struct Talk {
 }
 
 impl Talk {
-    /// Starts a client. Nothing, said aloud, where its library is not there.
-    async fn start(gateway: &Gateway, script: &str, client: &str, role: &str) -> Option<Self> {
-        let mut command = command(script)?;
+    /// Starts a client in one of the ways that its script knows.
+    async fn start(gateway: &Gateway, mut command: Command, client: &str, way: &str) -> Self {
         let authority = gateway.folder().path("certs/ca.pem");
         command
             .env("REQUESTS_CA_BUNDLE", &authority)
@@ -73,7 +75,7 @@ impl Talk {
             heard: 0,
         };
         talk.program.tell(&json!({
-            "as": role,
+            "as": way,
             "issuer": gateway.url(),
             "client_id": client,
             "client_secret": SECRET,
@@ -82,7 +84,7 @@ impl Talk {
             "scope": SCOPE,
             "resource": format!("{}/notes", gateway.url()),
         }));
-        Some(talk)
+        talk
     }
 
     /// Does what the script says until it is done: what it has found out.
@@ -132,7 +134,7 @@ impl Talk {
     }
 }
 
-/// What runs a script, if that is there.
+/// What runs a script. Nothing, said aloud, where its library is not there.
 fn command(script: &str) -> Option<Command> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_clients");
     let (program, needed): (PathBuf, _) = if script.ends_with(".py") {
@@ -171,10 +173,11 @@ fn expect_alice(found: &Value, client: &str) {
 // SECURITY 36, 39, 43, 45
 #[tokio::test(flavor = "multi_thread")]
 async fn authlib_signs_people_in() {
-    let gateway = Gateway::start_at_its_url(&lines());
-    let Some(talk) = Talk::start(&gateway, "authlib_client.py", "authlib", "app").await else {
+    let Some(command) = command("authlib_client.py") else {
         return;
     };
+    let gateway = Gateway::start_at_its_url(&lines());
+    let talk = Talk::start(&gateway, command, "authlib", "browser").await;
     let found = talk.held().await;
     expect_alice(&found, "authlib");
     assert_eq!(found["claims"]["roles"], json!(["editor"]));
@@ -183,43 +186,54 @@ async fn authlib_signs_people_in() {
 // SECURITY 36, 37
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_oauthlib_signs_people_in() {
-    let gateway = Gateway::start_at_its_url(&lines());
-    let (script, client) = ("requests_oauthlib_client.py", "requests-oauthlib");
-    let Some(talk) = Talk::start(&gateway, script, client, "app").await else {
+    let Some(command) = command("requests_oauthlib_client.py") else {
         return;
     };
-    expect_alice(&talk.held().await, client);
+    let gateway = Gateway::start_at_its_url(&lines());
+    let talk = Talk::start(&gateway, command, "requests-oauthlib", "browser").await;
+    expect_alice(&talk.held().await, "requests-oauthlib");
 }
 
 // SECURITY 36, 39, 43, 45
 #[tokio::test(flavor = "multi_thread")]
 async fn openid_client_signs_people_in() {
-    let gateway = Gateway::start_at_its_url(&lines());
-    let (script, client) = ("openid_client.mjs", "openid-client");
-    let Some(talk) = Talk::start(&gateway, script, client, "browser").await else {
+    let Some(command) = command("openid_client.mjs") else {
         return;
     };
+    let gateway = Gateway::start_at_its_url(&lines());
+    let talk = Talk::start(&gateway, command, "openid-client", "browser").await;
     let found = talk.held().await;
-    expect_alice(&found, client);
+    expect_alice(&found, "openid-client");
     assert_eq!(found["claims"]["roles"], json!(["editor"]));
 }
 
-/// Without this, a client that insists on nothing would be content with everything.
+/// The answer of another server than the one that was asked: RFC 9207. Without this, a client that looks at
+/// nothing would be content with everything.
+// SECURITY 39
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_not_given_what_it_expects_fails() {
-    let gateway = Gateway::start_at_its_url(&lines());
-    for (script, role) in [
-        ("authlib_client.py", "app"),
-        ("openid_client.mjs", "browser"),
+async fn a_client_that_is_answered_by_somebody_else_fails() {
+    for (script, client, why) in [
+        ("authlib_client.py", "authlib", "evil.example"),
+        ("openid_client.mjs", "openid-client", "unexpected \"iss\""),
     ] {
-        let Some(mut talk) = Talk::start(&gateway, script, "nobody", role).await else {
+        let Some(mut command) = command(script) else {
             return;
         };
-        let said = talk.program.next(0).await;
-        let said: Value = serde_json::from_str(&said).unwrap();
-        assert_eq!(said["say"], "open");
-        talk.program
-            .tell(&json!({ "led": format!("{CALLBACK}?code=x&state=forged") }));
-        assert!(!talk.program.ended().await);
+        let gateway = Gateway::start_at_its_url(&lines());
+        let complaint = gateway.folder().path("complaint");
+        command.stderr(File::create(&complaint).unwrap());
+        let mut talk = Talk::start(&gateway, command, client, "browser").await;
+        let said: Value = serde_json::from_str(&talk.program.next(0).await).unwrap();
+        let asked = said["url"].as_str().unwrap().parse::<Url>().unwrap();
+        let (_, state) = asked
+            .query_pairs()
+            .find(|(name, _)| name == "state")
+            .unwrap();
+        let forged =
+            format!("{CALLBACK}?error=access_denied&state={state}&iss=https%3A%2F%2Fevil.example");
+        talk.program.tell(&json!({ "led": forged }));
+        assert!(!talk.program.ended().await, "{script}");
+        let complaint = fs::read_to_string(complaint).unwrap();
+        assert!(complaint.contains(why), "{script}: {complaint}");
     }
 }
