@@ -434,7 +434,7 @@ impl Provider {
         let document = self.outbound.get(&metadata.jwks_uri).await?;
         let now = self.clock.now();
         let keys = IssuerKeys::read(&document.json, &self.config.algorithms, now);
-        let keys = keys.filter(|keys| keys.len() > 0);
+        let keys = keys.filter(|keys| !keys.is_empty());
         Ok(Known {
             metadata,
             keys: keys.ok_or(NoProvider::NoKeys)?,

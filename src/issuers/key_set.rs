@@ -94,8 +94,13 @@ impl IssuerKeys {
     }
 
     /// How many are fit.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_kid.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.by_kid.is_empty()
     }
 
     /// The key of this very kid.

@@ -50,10 +50,6 @@ pub enum LinkProof {
 /// What became of an identity that was to be linked.
 #[derive(Debug)]
 #[must_use]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once per link, and nearly always the large one"
-)]
 pub enum Linked {
     /// It opens the account from now on.
     Done(Opened),
