@@ -17,11 +17,13 @@ pub mod host;
 pub mod hsts;
 pub mod inbound;
 pub mod limit;
+mod navigation;
 mod panic;
 pub mod path;
 pub mod reject;
 pub mod request_id;
 pub mod route;
+pub mod sign_in;
 mod site;
 pub mod source;
 pub mod streams;
@@ -74,6 +76,7 @@ use crate::gate::request_id::RequestIds;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
+use crate::gate::sign_in::SignInPage;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::streams::Streams;
@@ -114,6 +117,8 @@ pub struct Gate {
     pub upstreams: Vec<Upstream>,
     /// To our own endpoints.
     pub door: Door,
+    /// Where browsers go to sign in.
+    pub sign_in: Arc<SignInPage>,
     /// Between two pieces of a request's body.
     pub body_timeout: Duration,
     /// What is under way, to end with its session.
@@ -236,9 +241,15 @@ impl Gate {
                 let permit = match self.decide(route, &inbound, by_cookie.clone()) {
                     Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
                         Box::pin(self.authenticator.keys_asked(place)).await;
-                        self.decide(route, &inbound, by_cookie)?
+                        self.decide(route, &inbound, by_cookie)
                     }
-                    decided => decided?,
+                    decided => decided,
+                };
+                let permit = match permit {
+                    Ok(permit) => permit,
+                    Err(rejection) => {
+                        return self.sign_in.instead_of(rejection, route, &inbound, trail);
+                    }
                 };
                 if let Caller::Known(identity) = permit.caller() {
                     trail.identity = Some(identity.clone());
@@ -399,16 +410,19 @@ impl Gate {
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
         let trail = &record.trail;
-        let verdict = if trail.preflight {
-            "preflight"
+        let (verdict, reason) = if trail.preflight {
+            ("preflight", "")
         } else if trail.own {
-            "own"
+            ("own", "")
+        } else if trail.sign_in {
+            ("redirect", Unauthenticated::Absent.label())
         } else {
-            "allow"
+            ("allow", "")
         };
         // Once, for what is added here and to every answer.
         response.headers_mut().reserve(4);
-        if let (Some(route), false) = (&trail.route, trail.preflight) {
+        let is_answered_here = trail.preflight || trail.sign_in;
+        if let (Some(route), false) = (&trail.route, is_answered_here) {
             let policies = match trail.identity {
                 Some(_) => &route.policies().known,
                 None => &route.policies().anonymous,
@@ -419,10 +433,7 @@ impl Gate {
                 headers.insert(RATE_LIMIT, state);
             }
         }
-        let decision = Decision {
-            verdict,
-            reason: "",
-        };
+        let decision = Decision { verdict, reason };
         self.conclude(record, decision, response, reader)
     }
 

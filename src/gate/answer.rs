@@ -74,6 +74,8 @@ pub struct Trail {
     pub own: bool,
     /// Whether it is a preflight that the gate answers itself.
     pub preflight: bool,
+    /// Whether its caller is sent to sign in.
+    pub sign_in: bool,
     /// Whether its answer says that the host is for https only.
     pub hsts: bool,
     /// Whether its cookie is of a session that is dead, or of none.
@@ -204,6 +206,7 @@ impl Drop for Record {
         let Trail {
             own,
             preflight: _,
+            sign_in: _,
             hsts: _,
             dead_cookie: _,
             by_cookie: _,

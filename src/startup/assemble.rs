@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
 use crate::config::LimitBy;
+use crate::config::OwnHosts;
 use crate::config::Rate;
 use crate::config::RouteLimit;
 use crate::endpoints;
@@ -33,6 +34,7 @@ use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
 use crate::gate::route::Routes;
+use crate::gate::sign_in::SignInPage;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::issuers::Issuers;
@@ -90,6 +92,7 @@ pub(super) struct Gates {
     hsts: Hsts,
     upstreams: Vec<Arc<Standing>>,
     door: Door,
+    sign_in: Arc<SignInPage>,
 }
 
 impl Assembly {
@@ -131,11 +134,13 @@ impl Assembly {
         });
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
+        let hosts = Arc::new(OwnHosts::new(config));
         let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
         let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
+            sign_in: Arc::new(SignInPage::new(&config.gateway, Arc::clone(&hosts))),
             trust: Arc::new(Trust::new(config)),
             own_cors: (!origins.is_empty()).then(|| {
                 Arc::new(CorsPolicy::new(&config::Cors {
@@ -202,6 +207,7 @@ impl Gates {
             ),
             upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
+            sign_in: Arc::clone(&self.sign_in),
             body_timeout: config.connections.body_timeout,
             streams: Rc::new(Streams::new(self.judge.clone())),
             scribe: Rc::new(Scribe {
