@@ -75,6 +75,7 @@ pub fn router(
                 .merge(pages(post(portal::account::end_other_sessions))),
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
+            "session/accept" => pages(get(portal::accept::accept)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
@@ -85,6 +86,7 @@ pub fn router(
             "signed-out" | "me" | "account" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",
+            "session/accept" => "GET",
             _ => "POST",
         };
         router = router.route(&format!("{prefix}/{name}"), only(allowed, service));

@@ -82,6 +82,8 @@ use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
+use crate::page::Failure;
+use crate::page::Look;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::token::cookie::SESSION_COOKIE;
@@ -117,6 +119,8 @@ pub struct Gate {
     pub upstreams: Vec<Upstream>,
     /// To our own endpoints.
     pub door: Door,
+    /// How a refusal looks to a person.
+    pub look: Arc<Look>,
     /// Where browsers go to sign in.
     pub sign_in: Arc<SignInPage>,
     /// Between two pieces of a request's body.
@@ -396,6 +400,8 @@ impl Gate {
         let decision = rejection.decision(&problem);
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
+        } else if record.is_page() {
+            Failure::answer(&self.look, problem, record.request_id().as_str())
         } else {
             problem.into_response(record.request_id().as_str())
         };

@@ -4,6 +4,7 @@
 //! goes on to where they were (`return_to`). It must never act on a form that is not our own (see
 //! [`Posted`]), nor send a browser to a place that is not of this house (see [`ReturnTo`]).
 
+pub mod accept;
 pub mod account;
 mod csrf;
 mod declined;
@@ -26,6 +27,7 @@ use url::Url;
 
 use crate::account::Accounts;
 use crate::config::Gateway;
+use crate::config::OwnHosts;
 use crate::page::Look;
 use crate::portal::csrf::FormKey;
 
@@ -42,15 +44,22 @@ pub struct Portal {
     /// How pages look.
     pub look: Arc<Look>,
     forms: FormKey,
+    hosts: Arc<OwnHosts>,
     public_url: Url,
     prefix: String,
 }
 
 impl Portal {
-    /// Pages live on `public_url`, below the prefix.
-    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, gateway: &Gateway) -> Self {
+    /// Pages live on `public_url`, below the prefix; whoever signs in there may go on to all hosts of ours.
+    pub fn new(
+        accounts: Arc<Accounts>,
+        look: Arc<Look>,
+        gateway: &Gateway,
+        hosts: Arc<OwnHosts>,
+    ) -> Self {
         Self {
             forms: FormKey::new(&accounts.vault),
+            hosts,
             accounts,
             look,
             public_url: gateway.public_url.clone(),
@@ -70,13 +79,12 @@ impl Portal {
 
     /// The same target on `public_url`.
     fn url_of(&self, target: &str) -> String {
-        let origin = self.public_url.as_str().trim_end_matches('/');
-        format!("{origin}{target}")
+        self.hosts.public(target)
     }
 
     /// Whether pages live on this host: lower case, without a port.
     fn is_at(&self, host: &str) -> bool {
-        self.public_url.host_str() == Some(host)
+        self.hosts.is_public(host)
     }
 }
 

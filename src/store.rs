@@ -226,6 +226,21 @@ pub struct BrowserSession {
     pub last_seen_at: SystemTime,
 }
 
+/// What carries a session to another host: kept by the hash of what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTicket {
+    /// The session, which may end before the ticket is used.
+    pub session: SessionId,
+    /// The one host that it is good for: lower case, without a port.
+    pub host: String,
+    /// The one browser: the hash of its cookie on that host.
+    pub binding: TokenHash,
+    /// Where the browser goes on to, on that host.
+    pub return_to: String,
+    /// When it lapses.
+    pub expires_at: SystemTime,
+}
+
 /// What an owner sees of a session.
 #[derive(Clone, Debug)]
 pub struct ListedSession {

@@ -8,4 +8,5 @@ pub mod binding;
 pub mod cookie;
 pub mod issue;
 pub mod opaque;
+pub mod ticket;
 pub mod verify;

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::gate::grpc;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
+use crate::gate::navigation::is_page;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::route::Route;
@@ -102,6 +103,7 @@ pub struct Record {
     path: Path,
     version: Version,
     is_call: bool,
+    is_page: bool,
     received_at: Instant,
     /// What was learned.
     pub trail: Trail,
@@ -129,6 +131,7 @@ impl Record {
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
             is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
+            is_page: is_page(inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
             decision,
@@ -149,6 +152,7 @@ impl Record {
             path: Path::AsSent(unclean.path),
             version: unclean.version,
             is_call: unclean.is_call,
+            is_page: unclean.is_page,
             received_at: Instant::now(),
             trail: Trail::default(),
             decision,
@@ -170,6 +174,11 @@ impl Record {
     /// Whether it is a call of gRPC, which is refused in words of its own.
     pub fn is_call(&self) -> bool {
         self.is_call
+    }
+
+    /// Whether a browser shows the answer to somebody, as a page.
+    pub fn is_page(&self) -> bool {
+        self.is_page
     }
 
     /// Notes that the answer broke off, or that what it began was ended.

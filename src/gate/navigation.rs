@@ -5,15 +5,18 @@
 //! whether it is one.
 
 use http::HeaderMap;
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::header;
 
 use crate::gate::inbound::Inbound;
 
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// Whether the answer is shown as a page of its own: by a link, a form, an address that was typed, a frame.
 pub(super) fn is_page(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
+    match headers.get(SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
         None => accepts_html(headers) && !says_otherwise(headers),
     }
@@ -50,8 +53,6 @@ fn says_otherwise(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     #[track_caller]

@@ -92,6 +92,7 @@ pub(super) struct Gates {
     hsts: Hsts,
     upstreams: Vec<Arc<Standing>>,
     door: Door,
+    look: Arc<Look>,
     sign_in: Arc<SignInPage>,
 }
 
@@ -135,11 +136,17 @@ impl Assembly {
         let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
         let hosts = Arc::new(OwnHosts::new(config));
-        let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
+        let portal = Portal::new(
+            Arc::clone(&accounts),
+            Arc::clone(&look),
+            &config.gateway,
+            Arc::clone(&hosts),
+        );
         let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
+            look,
             sign_in: Arc::new(SignInPage::new(&config.gateway, Arc::clone(&hosts))),
             trust: Arc::new(Trust::new(config)),
             own_cors: (!origins.is_empty()).then(|| {
@@ -207,6 +214,7 @@ impl Gates {
             ),
             upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
+            look: Arc::clone(&self.look),
             sign_in: Arc::clone(&self.sign_in),
             body_timeout: config.connections.body_timeout,
             streams: Rc::new(Streams::new(self.judge.clone())),

@@ -4,6 +4,7 @@ mod accounts;
 mod browsers;
 mod clients;
 mod sessions;
+mod tickets;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

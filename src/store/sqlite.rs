@@ -11,6 +11,7 @@ mod clients;
 mod files;
 mod keys;
 mod sessions;
+mod tickets;
 mod users;
 mod write;
 
@@ -281,6 +282,11 @@ const MIGRATIONS: &[Step] = &[
         3,
         "clients",
         include_str!("migrations/sqlite/0003_clients.sql"),
+    ),
+    (
+        6,
+        "tickets",
+        include_str!("migrations/sqlite/0006_tickets.sql"),
     ),
 ];
 

@@ -27,7 +27,7 @@ use crate::domain::Handle;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 13] = [
+pub const OWN_ENDPOINTS: [&str; 14] = [
     "register",
     "login",
     "refresh",
@@ -38,6 +38,7 @@ pub const OWN_ENDPOINTS: [&str; 13] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "session/accept",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
