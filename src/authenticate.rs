@@ -17,6 +17,7 @@ use http::header;
 
 use crate::clock::Clock;
 use crate::clock::unix_seconds;
+use crate::domain::Audience;
 use crate::domain::Outside;
 use crate::domain::Subject;
 use crate::issuers::Issuers;
@@ -121,6 +122,9 @@ pub enum Unauthenticated {
 }
 
 impl Unauthenticated {
+    /// A token that is good, and for another resource than where it was shown.
+    pub const FOR_ANOTHER: Self = Self::Refused(Reason::Invalid(Invalid::WrongAudience));
+
     /// 401 as RFC 6750 §3.1 has it: no error code where there was no credential.
     pub fn problem(self) -> Problem {
         let (code, detail, challenge) = match self {
@@ -222,7 +226,8 @@ impl Judge {
         }
     }
 
-    /// Judges an `Authorization` header.
+    /// Judges an `Authorization` header, for an endpoint of our own: what is for a resource behind the
+    /// gateway, or beside it, is not for the gateway itself.
     ///
     /// # Errors
     ///
@@ -232,10 +237,14 @@ impl Judge {
         authorization: Option<&HeaderValue>,
     ) -> Result<Identity, Unauthenticated> {
         let token = token(bearer(authorization)?)?;
-        self.judge(token, self.clock.now())
+        let identity = self.judge(token, self.clock.now())?;
+        match identity.claims().audience {
+            Audience::Gateway => Ok(identity),
+            Audience::Resources(_) => Err(Unauthenticated::FOR_ANOTHER),
+        }
     }
 
-    /// Judges a bare token, as a client shows it that asks about it.
+    /// Judges a bare token, as a client shows it that asks about it, whatever it is for.
     ///
     /// # Errors
     ///
@@ -367,7 +376,8 @@ impl Authenticator {
         }
     }
 
-    /// For `auth = "required"`; `admitted` are the names of the other issuers whose tokens pass.
+    /// For `auth = "required"`; `admitted` are the names of the other issuers whose tokens pass. Whether
+    /// the token is for a route is for the route to say.
     ///
     /// # Errors
     ///

@@ -10,6 +10,7 @@ mod hosts;
 mod issuer;
 mod patterns;
 mod reader;
+mod resources;
 mod route;
 mod secrets;
 mod upstream;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 
@@ -42,6 +44,8 @@ pub use hosts::OwnHosts;
 pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
 pub use issuer::IssuerAlgorithm;
+pub use resources::Resources;
+pub use resources::UnknownResource;
 pub use route::Auth;
 pub use route::ClientCertificates;
 pub use route::Clients;
@@ -227,6 +231,11 @@ impl Gateway {
     /// The issuer: `public_url` as an origin, without the trailing slash that [`Url`] writes.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// The gateway as a resource: `aud` of tokens for whatever is behind it.
+    pub fn resource(&self) -> Resource {
+        Resource::of_origin(&self.public_url)
     }
 
     /// The folder of the files that pages need: below the prefix; at the root under a name that no app's

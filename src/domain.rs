@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod fingerprint;
+pub mod resource;
 pub mod scope;
 pub mod secret;
 pub mod session;
@@ -15,6 +16,10 @@ pub mod user;
 pub use client::Client;
 pub use client::ClientId;
 pub use fingerprint::Fingerprint;
+pub use resource::Audience;
+pub use resource::PROTECTED_RESOURCE;
+pub use resource::Place;
+pub use resource::Resource;
 pub use scope::Scope;
 pub use scope::Scopes;
 pub use secret::Password;

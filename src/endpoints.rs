@@ -27,6 +27,7 @@ use crate::account;
 use crate::account::Accounts;
 use crate::config::Gateway;
 use crate::config::OWN_ENDPOINTS;
+use crate::domain::PROTECTED_RESOURCE;
 use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -93,9 +94,12 @@ pub fn router(
     }
     let jwks = only("GET, HEAD", of_accounts(get(account::jwks::jwks)));
     let metadata = only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
+    let resource = only("GET, HEAD", for_clients(get(oauth::resource::metadata)));
     router
         .route("/.well-known/jwks.json", jwks)
         .route("/.well-known/oauth-authorization-server", metadata)
+        .route(PROTECTED_RESOURCE, resource.clone())
+        .route(&format!("{PROTECTED_RESOURCE}/{{*path}}"), resource)
         .merge(assets(gateway, Arc::clone(&portal.look)))
         .fallback(not_found)
 }

@@ -22,6 +22,7 @@ mod panic;
 pub mod path;
 pub mod reject;
 pub mod request_id;
+pub mod resource;
 pub mod route;
 pub mod sign_in;
 mod site;
@@ -71,8 +72,10 @@ use crate::gate::limit::Spent;
 use crate::gate::panic::contained;
 use crate::gate::reject::RATE_LIMIT;
 use crate::gate::reject::RATE_LIMIT_POLICY;
+use crate::gate::reject::Refused;
 use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
@@ -140,7 +143,7 @@ pub struct Explained {
     pub route: Option<Arc<Route>>,
     /// The refusal; or the target and headers that the app would see; or nothing, where the
     /// gateway answers by itself.
-    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Rejection>,
+    pub outcome: Result<Option<(PathAndQuery, HeaderMap)>, Refused>,
 }
 
 /// The other side of a cross-origin request.
@@ -331,9 +334,13 @@ impl Gate {
                 })
             }
         };
+        let is_for = |resource: &DescribedResource| {
+            resource.covers(inbound.host().name(), inbound.path().as_str())
+        };
+        let refused = |rejection| Refused::new(&rejection, trail.route.as_deref(), is_for);
         Explained {
+            outcome: outcome.map_err(refused),
             route: trail.route,
-            outcome,
         }
     }
 
@@ -396,8 +403,9 @@ impl Gate {
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
-        let problem = rejection.problem();
-        let decision = rejection.decision(&problem);
+        let route = record.trail.route.as_deref();
+        let refused = Refused::new(rejection, route, |resource| record.is_for(resource));
+        let Refused { problem, decision } = refused;
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
         } else if record.is_page() {

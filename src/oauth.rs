@@ -8,6 +8,7 @@ pub mod error;
 pub mod form;
 pub mod introspect;
 pub mod metadata;
+pub mod resource;
 pub mod revoke;
 pub mod token;
 
@@ -16,9 +17,11 @@ use std::sync::Arc;
 
 use crate::account::Accounts;
 use crate::config::Config;
+use crate::config::Resources;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::oauth::metadata::Places;
+use crate::oauth::resource::Documents;
 
 /// What the endpoints of OAuth stand on.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct OAuth {
     accounts: Arc<Accounts>,
     declared: HashMap<ClientId, Client>,
     places: Places,
+    resources: Resources,
+    documents: Documents,
 }
 
 impl OAuth {
@@ -36,6 +41,8 @@ impl OAuth {
             accounts,
             declared: config.clients.iter().map(by_id).collect(),
             places: Places::new(config),
+            resources: config.resources(),
+            documents: Documents::new(config),
         }
     }
 }

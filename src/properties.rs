@@ -448,7 +448,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let tokens = AccessTokens::new(ISSUER, Duration::from_secs(366 * 86_400));
     Bench {
         judge: Judge::new(
-            Verifier::new(ISSUER),
+            Verifier::new(ISSUER, Vec::new()),
             Arc::new(ArcSwap::new(Arc::clone(&keys))),
             Arc::new(Revocations::default()),
             Arc::default(),
@@ -480,6 +480,7 @@ fn session(now: SystemTime) -> Session {
         user: UserId::new(Uuid::from_u128(1)),
         client: ClientId::first_party(),
         scopes: Scopes::default(),
+        audience: None,
         authenticated_at: now,
         expires_at: now + Duration::from_secs(366 * 86_400),
         address: Ipv4Addr::LOCALHOST.into(),

@@ -290,6 +290,7 @@ fn new_session(
         user: verified.user.id,
         client: ClientId::first_party(),
         scopes,
+        audience: None,
         authenticated_at: now,
         expires_at: now + ttl,
         address: origin.address,

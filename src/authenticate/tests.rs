@@ -37,7 +37,7 @@ impl Bench {
         let keys: SharedKeys = Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
         let revocations = Arc::new(Revocations::default());
         let judge = Judge::new(
-            Verifier::new(ISSUER),
+            Verifier::new(ISSUER, Vec::new()),
             Arc::clone(&keys),
             Arc::clone(&revocations),
             Arc::default(),
@@ -69,6 +69,7 @@ impl Bench {
             user: user.id,
             client: ClientId::first_party(),
             scopes: Scopes::default(),
+            audience: None,
             authenticated_at: now,
             expires_at: now + TTL,
             address: Ipv4Addr::LOCALHOST.into(),

@@ -101,6 +101,7 @@ pub(super) async fn run(
                 id,
                 secret: Client::hash(&secret),
                 scopes,
+                resources: Vec::new(),
             };
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);

@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::domain::ClientId;
 use crate::domain::Handle;
 use crate::domain::MachineSession;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -38,6 +39,8 @@ use crate::domain::User;
 use crate::edge::tls;
 use crate::gate::Explained;
 use crate::gate::inbound::Inbound;
+use crate::gate::reject::Refused;
+use crate::gate::reject::Rejection;
 use crate::gate::request_id::RequestIds;
 use crate::gate::route::Route;
 use crate::gate::source::Address;
@@ -57,6 +60,9 @@ pub(super) struct Arguments {
     /// What the caller's token holds; all that a login may hold when left out
     #[arg(long)]
     scope: Option<String>,
+    /// The resource that the caller's token is for; the gateway when left out
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
     /// The address the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
@@ -98,7 +104,7 @@ pub(super) async fn run(
         Err((malformed, _)) => {
             let explained = Explained {
                 route: None,
-                outcome: Err(malformed.into()),
+                outcome: Err(Rejection::from(malformed).into()),
             };
             return show(&explained, &config, &arguments, output);
         }
@@ -188,9 +194,21 @@ async fn machine(
         id: SessionId::new(fresh_id(now)),
         client: client.id.clone(),
         scopes,
+        audience: audience(config, arguments, &client.resources)?,
         expires_at: now + config.tokens.access_ttl,
         address: arguments.from,
     })
+}
+
+/// What the token is for, by `--resource`.
+fn audience(
+    config: &Config,
+    arguments: &Arguments,
+    of_client: &[Resource],
+) -> anyhow::Result<Option<Resource>> {
+    let asked = arguments.resource.as_deref();
+    let found = asked.map(|asked| config.resources().find(asked, of_client));
+    Ok(found.transpose()?.flatten())
 }
 
 async fn user(
@@ -216,6 +234,7 @@ async fn user(
         user: user.id,
         client: ClientId::first_party(),
         scopes,
+        audience: audience(config, arguments, &[])?,
         authenticated_at: now,
         expires_at: now,
         address: arguments.from,
@@ -278,13 +297,16 @@ fn write_text(
         None => writeln!(output, "route     none")?,
     }
     match &explained.outcome {
-        Err(rejection) => {
-            let problem = rejection.problem();
+        Err(Refused { problem, decision }) => {
             writeln!(
                 output,
                 "decision  {} {}: {}",
                 problem.status, problem.code, problem.detail
             )?;
+            // Which a caller is not told.
+            if problem.code == "invalid_token" {
+                writeln!(output, "          because of {}", decision.reason)?;
+            }
             for (name, value) in &problem.headers {
                 writeln!(output, "          {name}: {}", text(value))?;
             }
@@ -316,10 +338,10 @@ fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
         })
     });
     let (decision, request) = match &explained.outcome {
-        Err(rejection) => {
-            let problem = rejection.problem();
+        Err(Refused { problem, decision }) => {
             let refusal = json!({
                 "status": problem.status.as_u16(), "code": problem.code, "detail": problem.detail,
+                "reason": decision.reason,
             });
             (refusal, None)
         }

@@ -67,7 +67,8 @@ async fn session_of(config: &Config, opened: &Opened, token: &str) -> anyhow::Re
     }
     let now = opened.clock.now();
     let keys = opened.ring.reload(now).await?;
-    match Verifier::new(config.gateway.issuer()).verify(&keys, token, now) {
+    let verifier = Verifier::new(config.gateway.issuer(), config.audiences());
+    match verifier.verify(&keys, token, now) {
         Ok(Claims {
             session: Some(session),
             ..

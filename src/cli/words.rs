@@ -36,6 +36,9 @@ pub(super) fn auth(route: &Route) -> String {
     if !route.issuers.is_empty() {
         auth += &format!(", issuers {}", joined(&route.issuers, ""));
     }
+    if let Some(audience) = &route.audience {
+        auth += &format!(", audience {audience}");
+    }
     if !route.addresses.is_empty() {
         auth += &format!(", from {}", joined(&route.addresses, ""));
     }

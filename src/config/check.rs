@@ -143,6 +143,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
+    let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
         gateway: root.table("gateway", gateway),
@@ -160,7 +161,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         routes,
         scopes: scopes(root),
         clients: clients::clients(root),
-        issuers: issuers::issuers(root),
+        issuers,
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::config::Position;
 use crate::config::UpstreamTrust;
+use crate::domain::Resource;
 
 /// `[issuers.NAME]`
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Issuer {
     pub url: Arc<str>,
     /// `audiences`: a token must be for one of them.
     pub audiences: Vec<String>,
+    /// Which of them are the `audience` of a route: a token for nothing but these opens only such routes.
+    pub resources: Vec<Resource>,
     /// `algorithms`: what its keys may be used with; the first that fits where a key does not say.
     pub algorithms: Vec<IssuerAlgorithm>,
     /// `typ`: what its access tokens call themselves, lower case and without `application/`.

@@ -14,6 +14,7 @@ use crate::config::Rate;
 use crate::domain::ClientId;
 use crate::domain::Fingerprint;
 use crate::domain::Handle;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scopes;
 
@@ -42,6 +43,9 @@ pub struct Route {
     pub clients: Clients,
     /// `issuers`: the names of those whose tokens are admitted beside our own.
     pub issuers: Vec<Arc<str>>,
+    /// `audience`: the resource that it belongs to. Tokens for that are admitted beside those for the
+    /// gateway, and on no route of another.
+    pub audience: Option<Resource>,
     /// `addresses`: the networks that are admitted; empty admits them all.
     pub addresses: Vec<IpNet>,
     /// `client_certificates`

@@ -5,6 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::TokenHash;
 
@@ -17,6 +18,8 @@ pub struct Client {
     pub secret: TokenHash,
     /// What its tokens may hold.
     pub scopes: Scopes,
+    /// For which resources it may ask beside those of the gateway's routes.
+    pub resources: Vec<Resource>,
 }
 
 impl Client {

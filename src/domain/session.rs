@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::ClientId;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::UserId;
 use crate::domain::user::parse_hyphenated;
@@ -52,6 +53,8 @@ pub struct Session {
     pub client: ClientId,
     /// What its tokens may hold; never widens.
     pub scopes: Scopes,
+    /// What its tokens are for; none is the gateway, and so whatever is behind it.
+    pub audience: Option<Resource>,
     /// When the user proved who they are.
     pub authenticated_at: SystemTime,
     /// No refresh after this.
@@ -69,6 +72,8 @@ pub struct MachineSession {
     pub client: ClientId,
     /// What its token may hold.
     pub scopes: Scopes,
+    /// What its token is for; none is the gateway, and so whatever is behind it.
+    pub audience: Option<Resource>,
     /// When the token expires.
     pub expires_at: SystemTime,
     /// From where it was asked for.

@@ -21,11 +21,13 @@ use crate::authenticate::Identity;
 use crate::body::ResponseBody;
 use crate::clock::Clock;
 use crate::gate::grpc;
+use crate::gate::host::Host;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
 use crate::gate::navigation::is_page;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Route;
 use crate::gate::source::Address;
 use crate::gate::streams::Lease;
@@ -164,6 +166,15 @@ impl Record {
     /// The request's id.
     pub fn request_id(&self) -> &RequestId {
         &self.request_id
+    }
+
+    /// Whether it is for this resource. One that was not understood is for none.
+    pub fn is_for(&self, resource: &DescribedResource) -> bool {
+        let host = self.host.as_ref().and_then(Host::parse);
+        match (host, &self.path) {
+            (Some(host), Path::Checked(path)) => resource.covers(host.name(), path.as_str()),
+            _ => false,
+        }
     }
 
     /// Whether it asks for a header without its content.

@@ -5,6 +5,7 @@ use http::Method;
 use crate::config::OWN_ENDPOINTS;
 use crate::config::ROOT_ASSETS;
 use crate::config::WELL_KNOWN;
+use crate::domain::PROTECTED_RESOURCE;
 use crate::gate::path::RequestPath;
 
 /// What kind of own endpoint: the ones that cost a password hash have limits of their own.
@@ -44,11 +45,11 @@ impl OwnPaths {
         let mut segments = path.segments();
         let mut first = segments.next();
         if first.as_deref() == Some(".well-known") {
-            let name = segments.next()?;
-            let ours = WELL_KNOWN
-                .iter()
-                .any(|own| own.ends_with(&format!("/{name}")));
-            return (ours && segments.next().is_none()).then_some(Endpoint::Other);
+            let name = format!("/{}", segments.next()?);
+            let ours = WELL_KNOWN.iter().any(|own| own.ends_with(&name));
+            // Below this one stand paths of resources (RFC 9728 §3.1).
+            let may_go_on = PROTECTED_RESOURCE.ends_with(&name);
+            return (ours && (may_go_on || segments.next().is_none())).then_some(Endpoint::Other);
         }
         for expected in &self.prefix {
             if first.as_deref() != Some(expected.as_str()) {
@@ -127,6 +128,11 @@ mod tests {
             "/.well-known/openid-configuration",
             Some(Endpoint::Other),
         );
+        check("/auth", "/.well-known/jwks.json/x", None);
         check("/auth", "/.well-known/acme-challenge/x", None);
+        let resource = "/.well-known/oauth-protected-resource";
+        check("/auth", resource, Some(Endpoint::Other));
+        check("/auth", &format!("{resource}/v1/x"), Some(Endpoint::Other));
+        check("/auth", &format!("{resource}s"), None);
     }
 }

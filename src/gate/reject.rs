@@ -11,7 +11,9 @@ use crate::authenticate::Unauthenticated;
 use crate::body::BodyError;
 use crate::gate::inbound::Malformed;
 use crate::gate::limit::Limited;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Forbidden;
+use crate::gate::route::Route;
 use crate::gate::route::Unrouted;
 use crate::gate::websocket::NoHandshake;
 use crate::problem::Problem;
@@ -102,6 +104,46 @@ impl Rejection {
                 "The gateway failed at this request; others are not affected.",
             ),
         }
+    }
+}
+
+/// A refusal: what the caller would be told, and what the log would keep.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer.
+    pub problem: Problem,
+    /// What became of the request.
+    pub decision: Decision,
+}
+
+impl Refused {
+    /// `route` is the request's, as far as that was found; `is_for` says whether the request is for the
+    /// route's resource.
+    pub fn new(
+        rejection: &Rejection,
+        route: Option<&Route>,
+        is_for: impl FnOnce(&DescribedResource) -> bool,
+    ) -> Self {
+        let mut problem = rejection.problem();
+        let may_challenge = matches!(
+            rejection,
+            Rejection::Unauthenticated(_) | Rejection::Forbidden(_)
+        );
+        if let Some(resource) = route.and_then(Route::resource)
+            && may_challenge
+            && is_for(resource)
+        {
+            resource.name_in(&mut problem);
+        }
+        let decision = rejection.decision(&problem);
+        Self { problem, decision }
+    }
+}
+
+impl From<Rejection> for Refused {
+    /// Of a request that no route was found for.
+    fn from(rejection: Rejection) -> Self {
+        Self::new(&rejection, None, |_| false)
     }
 }
 
@@ -197,6 +239,7 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
     const INSUFFICIENT: &str = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
     match forbidden {
         Forbidden::Anonymous => Unauthenticated::Absent.problem(),
+        Forbidden::Audience => Unauthenticated::FOR_ANOTHER.problem(),
         Forbidden::Scopes(scopes) => with(
             refuse(
                 "insufficient_scope",
@@ -327,10 +370,12 @@ impl From<Unauthenticated> for Rejection {
 }
 
 impl From<Forbidden> for Rejection {
-    /// A caller who may not because nobody said who it is is asked to say.
+    /// A caller who may not because nobody said who it is is asked to say; and a token for another resource
+    /// is none here (RFC 6750 §3.1, RFC 9068 §4).
     fn from(forbidden: Forbidden) -> Self {
         match forbidden {
             Forbidden::Anonymous => Self::Unauthenticated(Unauthenticated::Absent),
+            Forbidden::Audience => Self::Unauthenticated(Unauthenticated::FOR_ANOTHER),
             Forbidden::Scopes(_)
             | Forbidden::Roles
             | Forbidden::User

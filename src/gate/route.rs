@@ -32,6 +32,7 @@ use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
 use crate::gate::path::encoded;
 use crate::gate::path::fold_case;
+use crate::gate::resource::DescribedResource;
 use crate::gate::source::Address;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::token::verify::Claims;
@@ -48,6 +49,7 @@ pub struct Route {
     /// What a rewrite puts in front; nothing for `/`.
     rewritten: String,
     host: Option<HeaderValue>,
+    resource: Option<Arc<DescribedResource>>,
 }
 
 /// What a route is built with beside its configuration.
@@ -61,6 +63,8 @@ pub struct RouteParts {
     pub metrics: RouteMetrics,
     /// `Host` for its app, where that is not the client's.
     pub host: Option<HeaderValue>,
+    /// The resource that its refusals name, if that has metadata.
+    pub resource: Option<Arc<DescribedResource>>,
 }
 
 /// `RateLimit-Policy` values, ready to send.
@@ -93,6 +97,8 @@ pub enum Forbidden {
     User,
     /// The request comes from none of the networks that are listed.
     Address,
+    /// The caller's token is for another resource.
+    Audience,
     /// The caller's token is of an issuer that the route does not admit.
     Issuer,
     /// The connection has no certificate that the route admits.
@@ -118,6 +124,7 @@ impl Route {
             policies: parts.policies,
             metrics: parts.metrics,
             host: parts.host,
+            resource: parts.resource,
         }
     }
 
@@ -153,6 +160,10 @@ impl Route {
             (Caller::Known(identity), Auth::Optional | Auth::Required) => Some(identity),
         };
         if let Some(claims) = identity.map(|identity| identity.claims()) {
+            // Before all else: such a token says nothing about this route (RFC 9700 §4.10.2).
+            if !claims.audience.admits(self.config.audience.as_ref()) {
+                return Err(Forbidden::Audience);
+            }
             if let Subject::Outside(caller) = &claims.subject
                 && !self.config.issuers.contains(caller.issuer())
             {
@@ -219,6 +230,11 @@ impl Route {
     /// `Host` for its app, where that is not the client's.
     pub fn host(&self) -> Option<&HeaderValue> {
         self.host.as_ref()
+    }
+
+    /// The resource that its refusals name, if that has metadata.
+    pub fn resource(&self) -> Option<&DescribedResource> {
+        self.resource.as_deref()
     }
 
     /// Which origins may read its answers.

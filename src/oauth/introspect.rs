@@ -5,9 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use serde_json::Value;
 
 use crate::authenticate::Identity;
+use crate::domain::Audience;
 use crate::domain::Client;
+use crate::domain::Resource;
 use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
@@ -32,7 +35,7 @@ pub async fn introspect(
                 "active": true,
                 "token_type": "Bearer",
                 "iss": oauth.places.issuer(),
-                "aud": oauth.places.issuer(),
+                "aud": oauth.audience(&claims.audience),
                 "sub": identity.subject(),
                 "client_id": claims.client.as_str(),
                 "scope": claims.scopes.to_string(),
@@ -45,6 +48,17 @@ pub async fn introspect(
 }
 
 impl OAuth {
+    /// RFC 7662 §2.2: a text, or a list of them. A token of ours is for one.
+    fn audience(&self, audience: &Audience) -> Value {
+        match audience {
+            Audience::Gateway => self.places.issuer().into(),
+            Audience::Resources(named) => match named.as_slice() {
+                [resource] => resource.as_str().into(),
+                several => several.iter().map(Resource::as_str).collect(),
+            },
+        }
+    }
+
     /// What a token says that is good and was issued to this client.
     pub(super) fn own_token(&self, client: &Client, token: &str) -> Option<Identity> {
         let identity = self.accounts.judge.identify_token(token).ok()?;

@@ -38,13 +38,14 @@ async fn client_credentials(
 ) -> Result<Response, OAuthError> {
     let client = &proven.client;
     let scopes = scopes(client, form.get("scope"))?;
-    oauth.refuse_other_resource(form)?;
+    let audience = oauth.resource(client, form.get("resource"))?;
     let accounts = &oauth.accounts;
     let now = accounts.clock.now();
     let session = MachineSession {
         id: SessionId::new(fresh_id(now)),
         client: client.id.clone(),
         scopes,
+        audience,
         expires_at: accounts.access.expiry(now),
         address: form.origin.address,
     };
@@ -83,18 +84,5 @@ fn scopes(client: &Client, asked: Option<&str>) -> Result<Scopes, OAuthError> {
         _ => Err(OAuthError::InvalidScope(format!(
             "This client may hold these scopes: {may_hold}."
         ))),
-    }
-}
-
-impl OAuth {
-    /// RFC 8707 §2: there is one resource so far, the gateway and what stands behind it.
-    fn refuse_other_resource(&self, form: &Form) -> Result<(), OAuthError> {
-        let issuer = self.places.issuer();
-        match form.get("resource") {
-            Some(resource) if resource.trim_end_matches('/') != issuer => Err(
-                OAuthError::InvalidTarget(format!("Tokens are for {issuer} only.")),
-            ),
-            _ => Ok(()),
-        }
     }
 }

@@ -19,6 +19,7 @@ use crate::config::LimitBy;
 use crate::config::OwnHosts;
 use crate::config::Rate;
 use crate::config::RouteLimit;
+use crate::domain::Resource;
 use crate::endpoints;
 use crate::gate::Gate;
 use crate::gate::answer::Scribe;
@@ -30,6 +31,7 @@ use crate::gate::hsts::Hsts;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Quota;
 use crate::gate::request_id::RequestIds;
+use crate::gate::resource::DescribedResource;
 use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
@@ -102,7 +104,7 @@ impl Assembly {
         let config = &self.config;
         let issuer = config.gateway.issuer();
         let judge = Judge::new(
-            Verifier::new(issuer),
+            Verifier::new(issuer, config.audiences()),
             Arc::clone(&self.keys),
             self.revocations.clone(),
             self.issuers,
@@ -300,6 +302,7 @@ impl<'a> Quotas<'a> {
 
 fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
     let mut values = HashMap::new();
+    let mut described = HashMap::new();
     Routes::new(config.routes.iter().enumerate().map(|(index, route)| {
         let own = quotas.of_route(route);
         let parts = RouteParts {
@@ -307,6 +310,7 @@ fn routes(config: &Config, limits: &Limits, quotas: &mut Quotas<'_>) -> Routes {
             limits: own,
             metrics: quotas.metrics.route(&route.name),
             host: host(config, route),
+            resource: resource(config, route, &mut described),
         };
         Arc::new(Route::new(route.clone(), index, parts))
     }))
@@ -321,6 +325,21 @@ fn host(config: &Config, route: &config::Route) -> Option<HeaderValue> {
     let target = config.upstreams.get(index)?.targets.first()?;
     let host = HeaderValue::try_from(target.authority.as_str()).ok()?;
     route.host_of_upstream.then_some(host)
+}
+
+/// The resource that a route belongs to: its `audience`, or the gateway. Many routes share it.
+fn resource(
+    config: &Config,
+    route: &config::Route,
+    described: &mut HashMap<Resource, Option<Arc<DescribedResource>>>,
+) -> Option<Arc<DescribedResource>> {
+    let resource = route.audience.clone();
+    let resource = resource.unwrap_or_else(|| config.gateway.resource());
+    let described = described.entry(resource).or_insert_with_key(|resource| {
+        let described = DescribedResource::of(resource)?;
+        Some(Arc::new(described))
+    });
+    described.clone()
 }
 
 /// `RateLimit-Policy` of a route's answers, for callers counted by address only and for known ones.

@@ -86,6 +86,7 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
             user,
             client: ClientId::first_party(),
             scopes: Scopes::parse("notes:read profile").unwrap(),
+            audience: None,
             authenticated_at: at(0),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),

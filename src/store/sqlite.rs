@@ -284,6 +284,11 @@ const MIGRATIONS: &[Step] = &[
         include_str!("migrations/sqlite/0003_clients.sql"),
     ),
     (
+        5,
+        "audience of sessions",
+        include_str!("migrations/sqlite/0005_audience_of_sessions.sql"),
+    ),
+    (
         6,
         "tickets",
         include_str!("migrations/sqlite/0006_tickets.sql"),

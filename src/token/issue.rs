@@ -15,6 +15,7 @@ use crate::clock::unix_seconds;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::MachineSession;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Session;
 use crate::domain::Subject;
@@ -34,7 +35,7 @@ pub struct AccessTokens {
 }
 
 impl AccessTokens {
-    /// `issuer` is also the audience (`public_url`).
+    /// `issuer` is also the audience (`public_url`), unless a session has another.
     pub fn new(issuer: &str, ttl: Duration) -> Self {
         Self {
             issuer: issuer.into(),
@@ -61,7 +62,7 @@ impl AccessTokens {
         let claims = AccessClaims {
             iss: &self.issuer,
             sub: user.id.to_string(),
-            aud: &self.issuer,
+            aud: self.audience(session.audience.as_ref()),
             exp: unix_seconds(self.expiry(now)),
             iat: unix_seconds(now),
             jti: fresh_id(),
@@ -84,7 +85,7 @@ impl AccessTokens {
         let claims = AccessClaims {
             iss: &self.issuer,
             sub: Subject::Client(session.client.clone()).to_string(),
-            aud: &self.issuer,
+            aud: self.audience(session.audience.as_ref()),
             exp: unix_seconds(session.expires_at),
             iat: unix_seconds(now),
             jti: fresh_id(),
@@ -94,6 +95,11 @@ impl AccessTokens {
             person: None,
         };
         keys.access().sign(ACCESS_TYPE, &claims)
+    }
+
+    /// RFC 8707 §2.2: the resource that was asked for; else ourselves.
+    fn audience<'a>(&'a self, resource: Option<&'a Resource>) -> &'a str {
+        resource.map_or(&*self.issuer, Resource::as_str)
     }
 
     /// When a token that is issued now expires.

@@ -26,10 +26,12 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::clock::unix_seconds;
+use crate::domain::Audience;
 use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -52,6 +54,8 @@ pub struct Claims {
     /// `client_id`. Of another issuer's token it is the gateway itself: which of the other's clients it
     /// was made for is no matter of our clients.
     pub client: ClientId,
+    /// `aud`
+    pub audience: Audience,
     /// `scope`
     pub scopes: Scopes,
     /// `roles`
@@ -84,6 +88,7 @@ impl Claims {
             subject: Subject::User(user.id),
             session: Some(session.id),
             client: session.client.clone(),
+            audience: session.audience.clone().into(),
             scopes: session.scopes.clone(),
             roles: user.roles.clone(),
             preferred_username: Some(user.preferred_username()),
@@ -153,6 +158,7 @@ impl std::error::Error for Invalid {}
 #[derive(Clone, Debug)]
 pub struct Verifier {
     issuer: Arc<str>,
+    resources: Arc<[Resource]>,
 }
 
 impl Verifier {
@@ -161,10 +167,11 @@ impl Verifier {
     /// How far clocks may differ.
     pub const LEEWAY: Duration = Duration::from_secs(30);
 
-    /// `issuer` is also the required audience.
-    pub fn new(issuer: &str) -> Self {
+    /// `issuer` is also the audience of most tokens; some are for one of `resources` instead.
+    pub fn new(issuer: &str, resources: Vec<Resource>) -> Self {
         Self {
             issuer: issuer.into(),
+            resources: resources.into(),
         }
     }
 
@@ -187,29 +194,45 @@ impl Verifier {
         let payload = jsonwebtoken::decode::<Members>(token, key.verifying(), &validation)
             .map_err(|error| refusal(error.kind()))?
             .claims;
+        let audience = self.audience(payload.0.get("aud"))?;
         let claims: Payload =
             serde_json::from_value(Value::Object(payload.0)).map_err(|_| Invalid::BadClaims)?;
         refuse_other_times(unix_seconds(now), claims.exp, claims.iat, claims.nbf)?;
         claims
-            .into_domain(header.kid)
+            .into_domain(header.kid, audience)
             .map_err(|_| Invalid::BadClaims)
+    }
+
+    /// For whom a token is: for us, or for resources that we know; whether a route is of those is for
+    /// the route to say. One for nobody that we know is refused here.
+    fn audience(&self, named: Option<&Value>) -> Result<Audience, Invalid> {
+        let is_named = |text: &str| texts(named).any(|named| named == text);
+        if is_named(&self.issuer) {
+            return Ok(Audience::Gateway);
+        }
+        let known = self.resources.iter();
+        let known: Vec<_> = known.filter(|known| is_named(known.as_str())).collect();
+        if known.is_empty() {
+            return Err(Invalid::WrongAudience);
+        }
+        Ok(Audience::Resources(known.into_iter().cloned().collect()))
     }
 
     /// Every option said out loud: a library's defaults are not our policy.
     ///
     /// Times are not among them, because the library would ask the system's clock. They are
-    /// checked in [`refuse_other_times`], against the clock that the gateway hands around.
+    /// checked in [`refuse_other_times`], against the clock that the gateway hands around. Nor is the
+    /// audience, because it is not only right or wrong: see [`Self::audience`].
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that may, because it leaves nothing at its default"
     )]
     fn validation(&self, algorithm: Algorithm) -> Validation {
-        let ours = || Some(HashSet::from([self.issuer.to_string()]));
         let mut validation = Validation::new(algorithm);
         validation.algorithms = vec![algorithm];
-        validation.iss = ours();
-        validation.aud = ours();
-        validation.validate_aud = true;
+        validation.iss = Some(HashSet::from([self.issuer.to_string()]));
+        validation.aud = None;
+        validation.validate_aud = false;
         validation.sub = None;
         validation.validate_exp = false;
         validation.validate_nbf = false;
@@ -299,7 +322,7 @@ struct Payload {
 impl Payload {
     /// Through the same gates as at registration: what comes out may be put into headers
     /// (SECURITY 16).
-    fn into_domain(self, kid: String) -> Result<Claims, Malformed> {
+    fn into_domain(self, kid: String, audience: Audience) -> Result<Claims, Malformed> {
         let subject = Subject::parse(&self.sub)?;
         let is_user = matches!(subject, Subject::User(_));
         if let Some(username) = &self.preferred_username
@@ -318,6 +341,7 @@ impl Payload {
             subject,
             session: Some(SessionId::parse(&self.sid)?),
             client: ClientId::parse(&self.client_id)?,
+            audience,
             scopes: Scopes::parse(&self.scope)?,
             roles: self
                 .roles
@@ -348,6 +372,12 @@ fn refuse_other_times(now: u64, exp: u64, iat: u64, nbf: u64) -> Result<(), Inva
         return Err(Invalid::NotYetValid);
     }
     Ok(())
+}
+
+/// One text, or a list of them (RFC 7519 §4.1.3).
+fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let listed = value.and_then(Value::as_array).into_iter().flatten();
+    value.into_iter().chain(listed).filter_map(Value::as_str)
 }
 
 /// Visible ASCII without blanks.

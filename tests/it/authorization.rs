@@ -83,7 +83,7 @@ async fn a_token_must_carry_every_scope() {
     ] {
         let refused = caller.get(path).await;
         assert_eq!(
-            refused.header("www-authenticate"),
+            refused.challenge(),
             format!(
                 "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"{scopes}\""
             )

@@ -49,7 +49,7 @@ async fn mirror() -> Upstream {
 fn assert_refused(told: &Told) {
     told.answer.clone().expect_problem(401, "unauthenticated");
     assert_eq!(told.before, [0; 0]);
-    let challenge = told.answer.header("www-authenticate");
+    let challenge = told.answer.challenge();
     assert_eq!(challenge, "Bearer realm=\"portcullis\"");
 }
 

@@ -483,6 +483,61 @@ async fn another_portcullis_is_an_issuer_over_tls_of_its_own_authority() {
     app.assert_untouched();
 }
 
+// SECURITY 21
+// RFC 9700 §4.10.2
+#[tokio::test]
+async fn a_token_for_the_audience_of_one_route_is_nothing_at_its_neighbours() {
+    let (issuer, app) = (Issuer::start().await, Upstream::start().await);
+    let gateway = Gateway::start(&format!(
+        r#"
+        [issuers.corp]
+        issuer = "{}"
+        audiences = ["{AUDIENCE}", "https://api.example", "https://all.example"]
+        [defaults]
+        issuers = ["corp"]
+        upstream = "{}"
+        [routes.notes]
+        path = "/notes"
+        audience = "{AUDIENCE}"
+        [routes.api]
+        path = "/api"
+        audience = "https://api.example"
+        [routes.plain]
+        path = "/plain"
+        "#,
+        issuer.server.url(),
+        app.url(),
+    ));
+    for (audience, opened) in [
+        (json!(AUDIENCE), &["/notes"][..]),
+        (json!([AUDIENCE, "https://stranger.example"]), &["/notes"]),
+        (
+            json!(["https://api.example", AUDIENCE]),
+            &["/notes", "/api"],
+        ),
+        (json!("https://all.example"), &["/notes", "/api", "/plain"]),
+        (
+            json!(["https://api.example", "https://all.example"]),
+            &["/notes", "/api", "/plain"],
+        ),
+    ] {
+        let token = issuer
+            .token(&gateway)
+            .with_claims(&json!({ "aud": audience }));
+        let token = token.signed_by(&issuer.signer);
+        for path in ["/notes", "/api", "/plain"] {
+            let answer = ask(&gateway, path, &token).await;
+            if opened.contains(&path) {
+                answer.expect(200);
+                app.only();
+            } else {
+                answer.expect_problem(401, "invalid_token");
+            }
+        }
+    }
+    app.assert_untouched();
+}
+
 /// Nothing but JSON that says so is read, and a redirect leads nowhere.
 #[tokio::test]
 async fn keys_are_read_from_plain_answers_only() {

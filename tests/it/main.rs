@@ -52,6 +52,7 @@ mod portal;
 mod pressure;
 mod protocols;
 mod proxy_protocol;
+mod resources;
 mod route_keys;
 mod routing;
 mod security_matrix;

@@ -46,7 +46,7 @@ impl Bench {
         let revocations = Arc::new(Revocations::default());
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
         let judge = Judge::new(
-            Verifier::new("https://localhost"),
+            Verifier::new("https://localhost", Vec::new()),
             keys,
             Arc::clone(&revocations),
             Arc::default(),
@@ -82,6 +82,7 @@ impl Bench {
             user: self.user,
             client: ClientId::first_party(),
             scopes: Scopes::default(),
+            audience: None,
             authenticated_at: now,
             expires_at: now + MAX,
             address: Ipv4Addr::LOCALHOST.into(),

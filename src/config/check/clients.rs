@@ -6,6 +6,7 @@ use crate::config::reader::Value;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::TokenHash;
 
@@ -37,11 +38,13 @@ fn client(value: Value<'_>) -> Option<Client> {
         ]);
         grants(table);
         let scopes = table.list("scopes", Scope::parse).into_iter().collect();
+        let resources = table.distinct("resources", Resource::parse);
         let secret = table.required("secret", "\"${file:secrets/notes-sync}\"")?;
         Some(Client {
             id: id?,
             secret: hash(secret)?,
             scopes,
+            resources,
         })
     })?
 }

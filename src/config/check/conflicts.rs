@@ -22,6 +22,7 @@ use crate::config::patterns;
 use crate::config::reader::Report;
 use crate::config::values;
 use crate::domain::Handle;
+use crate::domain::PROTECTED_RESOURCE;
 
 /// Where the files of pages are if the gateway has no prefix.
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
@@ -45,10 +46,12 @@ pub const OWN_ENDPOINTS: [&str; 14] = [
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
-pub const WELL_KNOWN: [&str; 3] = [
+pub const WELL_KNOWN: [&str; 4] = [
     "/.well-known/jwks.json",
     "/.well-known/openid-configuration",
     "/.well-known/oauth-authorization-server",
+    // And whatever is below it: paths of resources.
+    PROTECTED_RESOURCE,
 ];
 
 pub(super) fn find(config: &Config, report: &Report<'_>) {
@@ -201,10 +204,13 @@ fn shadowed_routes(config: &Config, report: &Report<'_>) {
         "" => ROOT_ASSETS,
         prefix => prefix,
     };
-    let below = patterns::path(below).ok();
+    let below: Vec<_> = [below, PROTECTED_RESOURCE]
+        .into_iter()
+        .filter_map(|path| patterns::path(path).ok())
+        .collect();
     for route in &config.routes {
         let own = |path: &&PathPrefix| {
-            exact.contains(path) || below.as_ref().is_some_and(|own| path.0.starts_with(&own.0))
+            exact.contains(path) || below.iter().any(|own| path.0.starts_with(&own.0))
         };
         for path in route.paths.iter().filter(own) {
             report.problem_at(

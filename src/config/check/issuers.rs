@@ -9,18 +9,20 @@ use url::Url;
 use crate::config::ClaimPaths;
 use crate::config::Issuer;
 use crate::config::IssuerAlgorithm;
+use crate::config::Route;
 use crate::config::UpstreamTrust;
 use crate::config::check::routes;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 
-pub(super) fn issuers(root: &Table<'_>) -> Vec<Issuer> {
+pub(super) fn issuers(root: &Table<'_>, routes: &[Route]) -> Vec<Issuer> {
     let issuers = root.entries("issuers").into_iter();
-    issuers.filter_map(issuer).collect()
+    issuers.filter_map(|value| issuer(value, routes)).collect()
 }
 
-fn issuer(value: Value<'_>) -> Option<Issuer> {
+fn issuer(value: Value<'_>, routes: &[Route]) -> Option<Issuer> {
     if let Err(error) = routes::name(value.name()) {
         value.problem(error);
     } else if value.name() == "client" {
@@ -41,9 +43,13 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
             );
         }
         let ca = table.get("ca").filter(|ca| ca.written() != Some("system"));
+        let audiences = table.distinct("audiences", audience);
+        let is_listed = |it: &&Resource| audiences.iter().any(|listed| listed == it.as_str());
+        let of_routes = routes.iter().filter_map(|route| route.audience.as_ref());
         Some(Issuer {
             name: Arc::from(value.name()),
-            audiences: table.distinct("audiences", audience),
+            resources: of_routes.filter(is_listed).cloned().collect(),
+            audiences,
             algorithms: algorithms(table),
             types: types(table),
             jwks_url: table

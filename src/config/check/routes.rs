@@ -31,6 +31,7 @@ use crate::domain::ClientId;
 use crate::domain::Fingerprint;
 use crate::domain::Handle;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -114,7 +115,7 @@ fn route(
     upstreams: &mut Upstreams,
     headers: &Arc<IdentityHeaders>,
 ) -> Route {
-    table.later(&["audience", "max_age", "amr"]);
+    table.later(&["max_age", "amr"]);
     let auth = table.choice(
         "auth",
         &[
@@ -166,6 +167,7 @@ fn route(
         users,
         clients,
         issuers: issuers(table, auth),
+        audience: audience(table, auth),
         addresses: addresses(table),
         client_certificates: table
             .get("client_certificates")
@@ -219,6 +221,23 @@ fn issuers(table: &Table<'_>, auth: Auth) -> Vec<Arc<str>> {
         value.warning("with auth = \"none\" nobody's token is read");
     }
     listed
+}
+
+/// One spelling of each, so that two routes of one resource cannot miss each other.
+fn audience(table: &Table<'_>, auth: Auth) -> Option<Resource> {
+    let value = table.get("audience")?;
+    let is_own = table.says("audience");
+    let are_tokens_read = auth != Auth::None
+        && table.get("authorization").and_then(Value::written) != Some("forward");
+    if is_own && !are_tokens_read {
+        value.warning("this route reads nobody's token, so that it is asked of none");
+    }
+    value.parse(|text| match Resource::parse(text) {
+        Ok(resource) if !resource.is_bare() => {
+            Err(Malformed("write it without the slash at its end"))
+        }
+        read => read,
+    })
 }
 
 fn methods(table: &Table<'_>) -> Option<Vec<Method>> {

@@ -4,6 +4,7 @@ mod clients;
 mod issuers;
 mod keys;
 mod ranges;
+mod resources;
 mod route_keys;
 mod routes;
 mod sample;
@@ -311,7 +312,7 @@ fn what_this_version_does_not_have_is_said() {
         "on_unauthenticated = \"302\"",
         &[("9:22", "`auto`, `redirect`, `401`")],
     );
-    for key in ["audience", "max_age", "amr"] {
+    for key in ["max_age", "amr"] {
         let place = format!("9:{}", key.len() + 4);
         bad_route(
             &format!("{key} = 1"),

@@ -31,6 +31,7 @@ fn routes(text: &str) -> Vec<Arc<Route>> {
             policies: Policies::default(),
             metrics: metrics.route(&route.name),
             host: None,
+            resource: None,
         };
         Arc::new(Route::new(route, index, parts))
     };

@@ -32,6 +32,7 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
             user,
             client: ClientId::first_party(),
             scopes: Scopes::parse("notes:read").unwrap(),
+            audience: None,
             authenticated_at: at(0),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),

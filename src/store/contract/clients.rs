@@ -26,12 +26,14 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
         id: ClientId::parse("robot").unwrap(),
         secret: hash(1),
         scopes: Scopes::default(),
+        resources: Vec::new(),
     };
     let opens_for = async |id: &str, proven: Option<TokenHash>| {
         let session = MachineSession {
             id: SessionId::new(Uuid::now_v7()),
             client: ClientId::parse(id).unwrap(),
             scopes: Scopes::default(),
+            audience: None,
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         };

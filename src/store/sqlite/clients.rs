@@ -12,6 +12,7 @@ use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::domain::MachineSession;
 use crate::domain::Malformed;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
@@ -148,7 +149,7 @@ impl Store {
         let mut transaction = self.write().await?;
         let opened = sqlx::query(
             "INSERT INTO sessions (kind, id, client, scopes, authenticated_at, expires_at, address, \
-             last_seen_at) SELECT 'machine', $1, $2, $3, $4, $5, $6, $4 \
+             last_seen_at, audience) SELECT 'machine', $1, $2, $3, $4, $5, $6, $4, $8 \
              WHERE $7 IS NULL OR EXISTS \
              (SELECT 1 FROM clients WHERE id = $2 AND secret = $7 AND NOT disabled)",
         )
@@ -159,6 +160,7 @@ impl Store {
         .bind(millis(session.expires_at))
         .bind(session.address.to_string())
         .bind(proven.as_ref().map(|secret| secret.as_bytes().as_slice()))
+        .bind(session.audience.as_ref().map(Resource::as_str))
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -174,6 +176,7 @@ fn client_from(row: &SqliteRow) -> Result<StoredClient, sqlx::Error> {
             id: parsed(row, "id", ClientId::parse)?,
             secret: TokenHash::new(secret.try_into().map_err(wrong)?),
             scopes: parsed(row, "scopes", Scopes::parse)?,
+            resources: Vec::new(),
         },
         disabled: row.try_get("disabled")?,
         created_at: time(row, "created_at")?,

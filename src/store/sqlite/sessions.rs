@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::domain::ClientId;
 use crate::domain::Handle;
+use crate::domain::Resource;
 use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
@@ -24,6 +25,7 @@ use crate::store::sqlite::blob;
 use crate::store::sqlite::changes::record;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
+use crate::store::sqlite::parsed_if_any;
 use crate::store::sqlite::time;
 use crate::store::sqlite::users;
 use crate::store::sqlite::uuid;
@@ -35,8 +37,8 @@ impl Store {
         let mut transaction = self.write().await?;
         let opened = sqlx::query(
             "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
-             address, user_agent, refresh_current, last_seen_at) \
-             SELECT 'tokens', $1, id, $3, $4, $5, $6, $7, $8, $9, $5 FROM users \
+             address, user_agent, refresh_current, last_seen_at, audience) \
+             SELECT 'tokens', $1, id, $3, $4, $5, $6, $7, $8, $9, $5, $11 FROM users \
              WHERE id = $2 AND NOT disabled AND password_version = $10",
         )
         .bind(blob(new.session.id.uuid()))
@@ -49,6 +51,7 @@ impl Store {
         .bind(&new.user_agent)
         .bind(new.refresh.as_bytes().as_slice())
         .bind(new.password_version.cast_signed())
+        .bind(new.session.audience.as_ref().map(Resource::as_str))
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -203,6 +206,7 @@ pub(super) fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
         user: UserId::new(uuid(row, "user_id")?),
         client: parsed(row, "client", ClientId::parse)?,
         scopes: parsed(row, "scopes", Scopes::parse)?,
+        audience: parsed_if_any(row, "audience", Resource::parse)?,
         authenticated_at: time(row, "authenticated_at")?,
         expires_at: time(row, "expires_at")?,
         address: parsed(row, "address", str::parse::<IpAddr>)?,

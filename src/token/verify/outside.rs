@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::clock::unix_seconds;
 use crate::config;
+use crate::domain::Audience;
 use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
@@ -34,6 +35,7 @@ use crate::token::verify::is_header_word;
 use crate::token::verify::read_header;
 use crate::token::verify::refusal;
 use crate::token::verify::refuse_other_times;
+use crate::token::verify::texts;
 
 /// Why a token of another issuer is not good, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +171,7 @@ fn read(
         subject: Subject::Outside(Box::new(subject)),
         session: None,
         client: ClientId::first_party(),
+        audience: audience(config, claims.get("aud")),
         scopes: scopes.filter_map(|word| Scope::parse(word).ok()).collect(),
         roles: roles.filter_map(|word| Role::parse(word).ok()).collect(),
         name: said(&paths.name).and_then(|name| DisplayName::parse(name).ok()),
@@ -182,6 +185,20 @@ fn read(
         kid: Some(kid),
         issuer: Some(config.url.clone()),
     })
+}
+
+/// One of what the file expects was found in the token already. An audience that is a route's stands for
+/// that route there as well: who got the token there must not be able to use it on others (RFC 9700 §4.10.2).
+fn audience(config: &config::Issuer, named: Option<&Value>) -> Audience {
+    let is_named = |text: &str| texts(named).any(|named| named == text);
+    let is_of_a_route = |text: &str| config.resources.iter().any(|it| it.as_str() == text);
+    let mut expected = config.audiences.iter();
+    if expected.any(|expected| is_named(expected) && !is_of_a_route(expected)) {
+        return Audience::Gateway;
+    }
+    let resources = config.resources.iter();
+    let named = resources.filter(|resource| is_named(resource.as_str()));
+    Audience::Resources(named.cloned().collect())
 }
 
 fn seconds(value: &Value) -> Option<u64> {

@@ -26,6 +26,7 @@ impl Claims {
             subject: Subject::User(user),
             session: Some(session),
             client: ClientId::first_party(),
+            audience: Audience::Gateway,
             scopes: Scopes::default(),
             roles: Vec::new(),
             preferred_username: Some("alice".to_owned()),
@@ -72,6 +73,7 @@ fn session() -> Session {
         user: user().id,
         client: ClientId::first_party(),
         scopes: Scopes::parse("notes:read profile").unwrap(),
+        audience: None,
         authenticated_at: at(NOW - 100),
         expires_at: at(NOW + 10_000),
         address: Ipv4Addr::LOCALHOST.into(),
@@ -85,7 +87,7 @@ fn issued(keys: &KeySet) -> String {
 }
 
 fn judge(keys: &KeySet, token: &str) -> Result<Claims, Invalid> {
-    Verifier::new(ISSUER).verify(keys, token, at(NOW))
+    Verifier::new(ISSUER, Vec::new()).verify(keys, token, at(NOW))
 }
 
 /// The parts of a good token, to be tampered with.

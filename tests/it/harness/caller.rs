@@ -218,8 +218,15 @@ impl Answer {
     #[track_caller]
     pub(crate) fn expect_invalid_token(self, what: &str) -> Self {
         assert_eq!(self.status, 401, "{what}: {}", self.text());
-        assert_eq!(self.header("www-authenticate"), INVALID_TOKEN, "{what}");
+        assert_eq!(self.challenge(), INVALID_TOKEN, "{what}");
         self.expect_problem(401, "invalid_token")
+    }
+
+    /// The challenge, without the metadata of the gateway that those of routes end with (RFC 9728 §5.1).
+    #[track_caller]
+    pub(crate) fn challenge(&self) -> &str {
+        let challenge = self.header("www-authenticate");
+        challenge.strip_suffix(METADATA).unwrap_or(challenge)
     }
 
     /// A header that is there once; empty where it is not there.
@@ -246,6 +253,10 @@ impl Answer {
 /// What RFC 6750 §3.1 has for a token that is not good.
 const INVALID_TOKEN: &str = "Bearer realm=\"portcullis\", error=\"invalid_token\", \
      error_description=\"The access token is malformed, expired or revoked\"";
+
+/// Of a gateway that is known as `https://localhost`.
+const METADATA: &str =
+    ", resource_metadata=\"https://localhost/.well-known/oauth-protected-resource\"";
 
 /// Every name is on this machine.
 struct Loopback;

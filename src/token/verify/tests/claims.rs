@@ -106,6 +106,54 @@ fn it_must_be_from_us_and_for_us() {
 
 // SECURITY 21
 #[test]
+fn a_token_for_a_resource_says_so_and_one_for_nobody_we_know_is_refused() {
+    let resource = |text: &str| Resource::parse(text).unwrap();
+    let (one, other) = (resource("https://one.example"), resource("urn:other"));
+    let verifier = Verifier::new(ISSUER, vec![one.clone(), other.clone()]);
+    let mut forge = Forge::new(KeyAlgorithm::Es256);
+    let mut check = |audience: Value, expected: Result<Audience, Invalid>| {
+        forge.claims["aud"] = audience;
+        let judged = verifier.verify(&forge.keys, &forge.token(), at(NOW));
+        assert_eq!(judged.map(|claims| claims.audience), expected);
+    };
+    let of = |resources: &[&Resource]| {
+        let resources = resources.iter().copied().cloned();
+        Ok(Audience::Resources(resources.collect()))
+    };
+    check(json!(ISSUER), Ok(Audience::Gateway));
+    check(json!("https://one.example"), of(&[&one]));
+    check(json!(["urn:other", "urn:other"]), of(&[&other]));
+    check(
+        json!(["urn:other", "urn:third", "https://one.example"]),
+        of(&[&one, &other]),
+    );
+    check(json!(["urn:other", ISSUER]), Ok(Audience::Gateway));
+    for unknown in [
+        json!("https://one.example/"),
+        json!("https://ONE.example"),
+        json!("https://one.example urn:other"),
+        json!("urn:third"),
+        json!([]),
+    ] {
+        check(unknown, Err(Invalid::WrongAudience));
+    }
+    // A session's own: `explain` and `introspect` say the same.
+    let session = Session {
+        audience: Some(one.clone()),
+        ..session()
+    };
+    let tokens = AccessTokens::new(ISSUER, Duration::from_secs(900));
+    let keys = KeySet::for_test(KeyAlgorithm::Es256);
+    let token = tokens.issue(&keys, &user(), &session, at(NOW));
+    let claims = verifier.verify(&keys, &token, at(NOW)).unwrap();
+    assert_eq!(claims.audience, Audience::Resources(vec![one]));
+    let elsewhere = Verifier::new(ISSUER, vec![other]);
+    let refused = elsewhere.verify(&keys, &token, at(NOW)).err();
+    assert_eq!(refused, Some(Invalid::WrongAudience));
+}
+
+// SECURITY 21
+#[test]
 fn times_are_checked_with_thirty_seconds_of_leeway() {
     let with = |claim: &str, value: u64| {
         let mut forge = Forge::new(KeyAlgorithm::Es256);
