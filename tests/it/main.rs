@@ -57,6 +57,7 @@ mod route_keys;
 mod routing;
 mod security_matrix;
 mod sessions;
+mod sign_in_redirects;
 mod slow;
 mod spoofed_headers;
 mod streams;
