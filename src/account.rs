@@ -67,7 +67,7 @@ pub struct Accounts {
 
 impl Accounts {
     /// Makes it felt here, before the answer, that sessions have ended.
-    fn bury(&self, sessions: impl IntoIterator<Item = SessionId>, now: SystemTime) {
+    pub fn bury(&self, sessions: impl IntoIterator<Item = SessionId>, now: SystemTime) {
         for session in sessions {
             self.revocations.apply(Change::SessionEnded(session), now);
         }

@@ -4,8 +4,11 @@
 //! put into a header and a [`Scope`] that exists may be put into a token. This room must never do
 //! I/O, never be async and never know HTTP.
 
+pub mod amr;
 pub mod client;
 pub mod fingerprint;
+pub mod grant;
+pub mod redirect;
 pub mod resource;
 pub mod scope;
 pub mod secret;
@@ -13,9 +16,14 @@ pub mod session;
 pub mod subject;
 pub mod user;
 
+pub use amr::Amr;
 pub use client::Client;
 pub use client::ClientId;
+pub use client::Conflict;
+pub use client::Consent;
 pub use fingerprint::Fingerprint;
+pub use grant::Grant;
+pub use redirect::RedirectUri;
 pub use resource::Audience;
 pub use resource::PROTECTED_RESOURCE;
 pub use resource::Place;

@@ -77,13 +77,23 @@ pub fn router(
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
             "session/accept" => pages(get(portal::accept::accept)),
+            "connections/{client}" => pages(post(portal::account::disconnect)),
+            "oauth/authorize" => {
+                for_clients(get(oauth::authorize::show).post(oauth::authorize::post))
+            }
+            "oauth/consent" => for_clients(post(oauth::authorize::consent)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
+            "oauth/userinfo" => {
+                for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo))
+            }
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         let allowed = match name {
-            "register" | "login" | "logout" => "GET, HEAD, POST",
+            "register" | "login" | "logout" | "oauth/authorize" | "oauth/userinfo" => {
+                "GET, HEAD, POST"
+            }
             "signed-out" | "me" | "account" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",
@@ -93,11 +103,12 @@ pub fn router(
         router = router.route(&format!("{prefix}/{name}"), only(allowed, service));
     }
     let jwks = only("GET, HEAD", of_accounts(get(account::jwks::jwks)));
-    let metadata = only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
+    let metadata = || only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
     let resource = only("GET, HEAD", for_clients(get(oauth::resource::metadata)));
     router
         .route("/.well-known/jwks.json", jwks)
-        .route("/.well-known/oauth-authorization-server", metadata)
+        .route("/.well-known/oauth-authorization-server", metadata())
+        .route("/.well-known/openid-configuration", metadata())
         .route(PROTECTED_RESOURCE, resource.clone())
         .route(&format!("{PROTECTED_RESOURCE}/{{*path}}"), resource)
         .merge(assets(gateway, Arc::clone(&portal.look)))

@@ -87,6 +87,7 @@ use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
 use crate::page::Failure;
 use crate::page::Look;
+use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::token::cookie::SESSION_COOKIE;
@@ -409,11 +410,32 @@ impl Gate {
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
         } else if record.is_page() {
-            Failure::answer(&self.look, problem, record.request_id().as_str())
+            self.page(rejection, problem, record.request_id().as_str())
         } else {
             problem.into_response(record.request_id().as_str())
         };
         self.conclude(record, decision, response, reader)
+    }
+
+    /// A refusal for people. They have no token to send, but may sign in.
+    fn page(
+        &self,
+        rejection: &Rejection,
+        mut problem: Problem,
+        request_id: &str,
+    ) -> Response<AnswerBody> {
+        let is_absent = matches!(
+            rejection,
+            Rejection::Unauthenticated(Unauthenticated::Absent)
+        );
+        if is_absent {
+            problem.detail =
+                "Only somebody who is signed in may do this, and nothing was done. Sign in, \
+                              go back, and try again."
+                    .into();
+        }
+        let way_on = is_absent.then(|| self.sign_in.link());
+        Failure::with_way_on(&self.look, problem, request_id, way_on)
     }
 
     fn finish(

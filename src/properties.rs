@@ -28,6 +28,7 @@ use crate::config;
 use crate::config::Algorithm;
 use crate::config::Config;
 use crate::config::fold;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -482,6 +483,7 @@ fn session(now: SystemTime) -> Session {
         scopes: Scopes::default(),
         audience: None,
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now + Duration::from_secs(366 * 86_400),
         address: Ipv4Addr::LOCALHOST.into(),
     }

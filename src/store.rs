@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod contract;
+mod delegation;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -19,16 +20,26 @@ use sqlx::SqlitePool;
 
 use crate::config::Algorithm;
 use crate::domain::Client;
+use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
 use crate::domain::PasswordHash;
+use crate::domain::Resource;
 use crate::domain::Role;
+use crate::domain::Scopes;
 use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
 use crate::domain::User;
 use crate::domain::UserId;
 use crate::domain::Username;
+
+pub use delegation::ClientProof;
+pub use delegation::ConnectedClient;
+pub use delegation::NewCode;
+pub use delegation::NewDelegatedSession;
+pub use delegation::Redeemed;
+pub use delegation::Redemption;
 
 /// How long rows of the table of changes are kept: longer than any access token can live
 /// (24 h and leeway), so that a gateway that starts learns of every session it must refuse.
@@ -248,6 +259,8 @@ pub struct ListedSession {
     pub id: SessionId,
     /// Whether it is a browser's.
     pub is_browser: bool,
+    /// Whose tokens it has: the gateway's own login, or a client that acts for the user.
+    pub client: ClientId,
     /// With what it was opened.
     pub user_agent: Option<String>,
     /// From where it was opened.
@@ -261,10 +274,18 @@ pub struct ListedSession {
 }
 
 /// A refresh token presented, with the successor derived from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rotation {
     /// Of which session.
     pub session: SessionId,
+    /// By which client: no other one's token is good.
+    pub client: ClientId,
+    /// What the access token is to hold, where that is less than the session may.
+    pub asked: Option<Scopes>,
+    /// What is said that it is for, if anything is: what the session is for, or less.
+    pub target: Option<Option<Resource>>,
+    /// How long the browser's session that it ends with may go unseen.
+    pub parent_idle: Duration,
     /// The hash of what was presented; its MAC has been checked, so it was once ours.
     pub presented: TokenHash,
     /// The hash of what will take its place.
@@ -282,10 +303,15 @@ pub struct Rotation {
     reason = "made once per refresh, and nearly always the large one"
 )]
 pub enum Rotated {
-    /// The successor is current: now, or since a moment ago within the grace.
+    /// The successor is current: now, or since a moment ago within the grace. The session is as it is, but
+    /// for what this one access token is for.
     Current(User, Session),
-    /// The session has ended, expired, or never was.
+    /// The session has ended, expired, is another client's, or never was.
     Dead,
+    /// More is asked for than the session may hold, which is this. Nothing was changed.
+    TooMuch(Scopes),
+    /// It is asked for another resource than the session is for. Nothing was changed.
+    OtherTarget,
     /// A spent token came back: the session is ended with this very transaction.
     Reused,
 }

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::account::Accounts;
 use crate::account::busy;
 use crate::account::unavailable;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
@@ -241,6 +242,7 @@ async fn open_session(
         password_version: verified.password_version,
     };
     let opened = accounts.store.open_session(new).await;
+    let opened = opened.map(|opened| opened.then_some(()));
     was_opened(accounts, opened).map(|()| (session, refresh))
 }
 
@@ -267,8 +269,8 @@ pub async fn open_browser_session(
         replaced: origin.session,
     };
     let opened = accounts.store.open_browser_session(new).await;
-    was_opened(accounts, opened)?;
-    accounts.bury(origin.session, now);
+    let ended = was_opened(accounts, opened)?;
+    accounts.bury(ended, now);
     accounts.metrics.login("ok");
     tracing::info!(user.id = %verified.user.id, session.id = %id, "signed in a browser");
     Ok(SignedInBrowser {
@@ -292,16 +294,20 @@ fn new_session(
         scopes,
         audience: None,
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now + ttl,
         address: origin.address,
     }
 }
 
-fn was_opened(accounts: &Accounts, opened: Result<bool, Unavailable>) -> Result<(), Problem> {
+fn was_opened<T>(
+    accounts: &Accounts,
+    opened: Result<Option<T>, Unavailable>,
+) -> Result<T, Problem> {
     match opened {
-        Ok(true) => Ok(()),
+        Ok(Some(opened)) => Ok(opened),
         // Disabled, deleted or given another password while this one was being checked.
-        Ok(false) => {
+        Ok(None) => {
             accounts.metrics.login("overtaken");
             Err(wrong_credentials())
         }

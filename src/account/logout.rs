@@ -59,8 +59,7 @@ pub async fn sign_out(accounts: &Accounts, signed_in: &SignedIn, all: bool) -> R
     let ended = if all {
         accounts.store.end_sessions(signed_in.user, None, now).await
     } else {
-        let ended = accounts.store.end_session(session, now).await;
-        ended.map(|_| Vec::new())
+        accounts.store.end_session(session, now).await
     };
     let ended = ended.map_err(|error| unavailable(&error))?;
     // The caller's own session in any case: committed, then buried, then answered.

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::account::Accounts;
 use crate::account::login::granted;
 use crate::account::unavailable;
+use crate::domain::ClientId;
 use crate::intake::Json;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -49,6 +50,11 @@ pub async fn refresh(
     let now = accounts.clock.now();
     let rotated = accounts.store.rotate_refresh(Rotation {
         session: presented.session(),
+        // What a client has for a person is renewed by that client, at its own endpoint.
+        client: ClientId::first_party(),
+        asked: None,
+        target: None,
+        parent_idle: accounts.sessions.rules().idle,
         presented: presented.hash(),
         successor: successor.hash(),
         now,
@@ -56,7 +62,7 @@ pub async fn refresh(
     });
     match rotated.await {
         Ok(Rotated::Current(user, session)) => Ok(granted(&accounts, &user, &session, &successor)),
-        Ok(Rotated::Dead) => Err(refuse(not_good())),
+        Ok(Rotated::Dead | Rotated::TooMuch(_) | Rotated::OtherTarget) => Err(refuse(not_good())),
         Ok(Rotated::Reused) => {
             accounts.bury([presented.session()], now);
             tracing::warn!(

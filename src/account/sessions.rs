@@ -17,6 +17,7 @@ use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
 use crate::authenticate::BrowserSessions;
+use crate::domain::ClientId;
 use crate::domain::SessionId;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -82,10 +83,11 @@ pub async fn end_one(
     let session = SessionId::parse(id).map_err(|_| no_session())?;
     let now = accounts.clock.now();
     let ending = accounts.store.end_session_of(signed_in.user, session, now);
-    if !ending.await.map_err(|error| unavailable(&error))? {
+    let ended = ending.await.map_err(|error| unavailable(&error))?;
+    if ended.is_empty() {
         return Err(no_session());
     }
-    accounts.bury([session], now);
+    accounts.bury(ended, now);
     tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
     Ok(session)
 }
@@ -107,9 +109,17 @@ pub async fn end_others(accounts: &Accounts, signed_in: &SignedIn) -> Result<(),
 
 fn shown(session: &ListedSession, current: SessionId) -> Value {
     let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
+    let client = Some(&session.client).filter(|client| !client.is_first_party());
+    let client = client.map(ClientId::as_str);
+    let kind = match (session.is_browser, client) {
+        (true, _) => "browser",
+        (false, None) => "tokens",
+        (false, Some(_)) => "app",
+    };
     serde_json::json!({
         "id": session.id.to_string(),
-        "kind": if session.is_browser { "browser" } else { "tokens" },
+        "kind": kind,
+        "client": client,
         "device": session.user_agent,
         "address": session.address.to_string(),
         "auth_time": time(session.authenticated_at),

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use crate::config::Algorithm;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -71,6 +72,7 @@ impl Bench {
             scopes: Scopes::default(),
             audience: None,
             authenticated_at: now,
+            amr: Amr::password(),
             expires_at: now + TTL,
             address: Ipv4Addr::LOCALHOST.into(),
         };

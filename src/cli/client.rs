@@ -15,6 +15,12 @@ use crate::cli::opened::Opened;
 use crate::config::Config;
 use crate::domain::Client;
 use crate::domain::ClientId;
+use crate::domain::Consent;
+use crate::domain::DisplayName;
+use crate::domain::Grant;
+use crate::domain::Malformed;
+use crate::domain::RedirectUri;
+use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::store::Open;
@@ -31,14 +37,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a client that asks for tokens of its own; its secret is shown once
-    Add {
-        /// Its client_id
-        id: String,
-        /// A scope that its tokens may hold; may be repeated
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-    },
+    /// Make a client; its secret is shown once
+    Add(Adding),
     /// List all clients: those of the file and those that were made here
     List {
         /// Write JSON
@@ -75,6 +75,37 @@ enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Adding {
+    /// Its client_id
+    id: String,
+    /// What people are told it is called
+    #[arg(long)]
+    name: Option<String>,
+    /// It can keep no secret, as an app on people's machines
+    #[arg(long)]
+    public: bool,
+    /// Where codes may be sent; may be repeated
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// Where people may be sent once they have signed out; may be repeated
+    #[arg(long = "post-logout-redirect-uri", value_name = "URI")]
+    post_logout_redirect_uris: Vec<String>,
+    /// A scope that its tokens may hold; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// By what it may get tokens; may be repeated. When left out: authorization_code and refresh_token where
+    /// there is a --redirect-uri, else client_credentials
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+    /// Whether people are asked: ask or skip
+    #[arg(long, value_name = "WORD", default_value = "ask")]
+    consent: String,
+    /// A role of the people who may sign in with it; may be repeated. When left out: everybody
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+}
+
 /// Runs one of the commands; exit code 1 where a client is not found or the change is refused.
 ///
 /// # Errors
@@ -86,27 +117,22 @@ pub(super) async fn run(
     output: &mut dyn io::Write,
 ) -> anyhow::Result<ExitCode> {
     let how = match arguments.command {
-        Command::Add { .. } => Open::Create,
+        Command::Add(_) => Open::Create,
         _ => Open::Existing,
     };
     let opened = Opened::open(config, how).await?;
     let (store, now) = (&opened.store, opened.clock.now());
     match arguments.command {
-        Command::Add { id, scopes } => {
-            let id = changeable(config, &id)?;
-            let scopes = scopes.iter().map(|scope| Scope::parse(scope));
-            let scopes: Scopes = scopes.collect::<Result<_, _>>()?;
-            let secret = new_secret();
-            let client = Client {
-                id,
-                secret: Client::hash(&secret),
-                scopes,
-                resources: Vec::new(),
-            };
+        Command::Add(adding) => {
+            let secret = (!adding.public).then(new_secret);
+            let client = client(config, &adding, secret.as_deref())?;
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);
             }
-            writeln!(output, "{secret}")?;
+            match secret {
+                Some(secret) => writeln!(output, "{secret}")?,
+                None => writeln!(output, "made {}; it is public and has no secret", client.id)?,
+            }
         }
         Command::List { json } => list(config, store, json, output).await?,
         Command::Show { id, json } => show(config, store, &id, json, output).await?,
@@ -127,6 +153,10 @@ pub(super) async fn run(
         }
         Command::RotateSecret { id } => {
             let id = changeable(config, &id)?;
+            let known = store.client(&id).await?;
+            if known.is_some_and(|known| known.client.is_public()) {
+                bail!("{id} is public and has no secret");
+            }
             let secret = new_secret();
             let rotated = store.rotate_client_secret(&id, Client::hash(&secret), now);
             found(rotated.await?, &id)?;
@@ -185,9 +215,57 @@ async fn show(
         return Ok(());
     }
     for (name, value) in client.as_object().into_iter().flatten() {
-        writeln!(output, "{name:<11} {}", value.as_str().unwrap_or_default())?;
+        let shown = match value {
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+                items.join(" ")
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        writeln!(output, "{name:<26} {shown}")?;
     }
     Ok(())
+}
+
+/// As the file would read it, in the same words where it contradicts itself.
+fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Result<Client> {
+    let id = changeable(config, &adding.id)?;
+    let scopes: Scopes = all(&adding.scopes, Scope::parse)?.into_iter().collect();
+    let is_declared = |scope: &Scope| config.scopes.iter().any(|(other, _)| other == scope);
+    for scope in scopes.iter() {
+        if !scope.is_of_people() && !is_declared(scope) {
+            bail!("there is no scope {scope}; put it into words in [scopes]");
+        }
+    }
+    let grants = match (adding.grants.as_slice(), adding.redirect_uris.as_slice()) {
+        ([], []) => vec![Grant::ClientCredentials],
+        ([], _) => vec![Grant::AuthorizationCode, Grant::RefreshToken],
+        (grants, _) => all(grants, Grant::parse)?,
+    };
+    let client = Client {
+        id,
+        name: adding.name.as_deref().map(DisplayName::parse).transpose()?,
+        secret: secret.map(Client::hash),
+        redirect_uris: all(&adding.redirect_uris, RedirectUri::parse)?,
+        post_logout_redirect_uris: all(&adding.post_logout_redirect_uris, RedirectUri::parse)?,
+        scopes,
+        grants,
+        consent: Consent::parse(&adding.consent)?,
+        roles: all(&adding.roles, Role::parse)?,
+        resources: Vec::new(),
+    };
+    if let Some((key, why)) = client.conflicts().into_iter().next() {
+        bail!("{key}: {why}");
+    }
+    Ok(client)
+}
+
+fn all<T>(
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    texts.iter().map(|text| parse(text)).collect()
 }
 
 /// The id of a client that the file does not declare: what stands there is changed there.
@@ -219,20 +297,36 @@ fn new_secret() -> String {
 }
 
 fn declared(client: &Client) -> Value {
-    json!({
-        "client_id": client.id.as_str(),
-        "from": "file",
-        "state": "enabled",
-        "scope": client.scopes.to_string(),
-    })
+    shown(client, "file", "enabled")
 }
 
 fn stored_as_json(stored: &StoredClient) -> Value {
+    let state = if stored.disabled {
+        "disabled"
+    } else {
+        "enabled"
+    };
+    let mut shown = shown(&stored.client, "command", state);
+    let created_at = humantime::format_rfc3339_seconds(stored.created_at).to_string();
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("created_at".to_owned(), created_at.into());
+    }
+    shown
+}
+
+fn shown(client: &Client, from: &str, state: &str) -> Value {
+    let uris = |uris: &[RedirectUri]| uris.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
-        "client_id": stored.client.id.as_str(),
-        "from": "command",
-        "state": if stored.disabled { "disabled" } else { "enabled" },
-        "scope": stored.client.scopes.to_string(),
-        "created_at": humantime::format_rfc3339_seconds(stored.created_at).to_string(),
+        "client_id": client.id.as_str(),
+        "name": client.title(),
+        "from": from,
+        "state": state,
+        "public": client.is_public(),
+        "scope": client.scopes.to_string(),
+        "grants": client.grants.iter().map(|grant| grant.word()).collect::<Vec<_>>(),
+        "redirect_uris": uris(&client.redirect_uris),
+        "post_logout_redirect_uris": uris(&client.post_logout_redirect_uris),
+        "consent": client.consent.word(),
+        "roles": client.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

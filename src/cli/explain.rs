@@ -28,7 +28,9 @@ use crate::cli::opened::Opened;
 use crate::cli::words;
 use crate::config::Auth;
 use crate::config::Config;
+use crate::domain::Amr;
 use crate::domain::ClientId;
+use crate::domain::Grant;
 use crate::domain::Handle;
 use crate::domain::MachineSession;
 use crate::domain::Resource;
@@ -183,12 +185,16 @@ async fn machine(
             None => bail!("there is no client {id}"),
         },
     };
+    if !client.may(Grant::ClientCredentials) {
+        bail!("client {id} gets no tokens of its own: client_credentials is not among its grants");
+    }
+    let may_hold = client.machine_scopes();
     let scopes = match &arguments.scope {
         Some(scope) => Scopes::parse(scope)?,
-        None => client.scopes.clone(),
+        None => may_hold.clone(),
     };
-    if !scopes.is_subset_of(&client.scopes) {
-        bail!("client {id} may hold these scopes: {}", client.scopes);
+    if !scopes.is_subset_of(&may_hold) {
+        bail!("client {id} may hold these scopes: {may_hold}");
     }
     Ok(MachineSession {
         id: SessionId::new(fresh_id(now)),
@@ -236,6 +242,7 @@ async fn user(
         scopes,
         audience: audience(config, arguments, &[])?,
         authenticated_at: now,
+        amr: Amr::password(),
         expires_at: now,
         address: arguments.from,
     };

@@ -46,17 +46,17 @@ pub(super) async fn run(
     let Command::Revoke { .. } = arguments.command;
     let opened = Opened::open(config, Open::Existing).await?;
     let session = session_of(config, &opened, &ask::token()?).await?;
-    if opened
+    let ended = opened
         .store
         .end_session(session, opened.clock.now())
-        .await?
-    {
+        .await?;
+    if ended.is_empty() {
+        writeln!(output, "session {session} had ended before")?;
+    } else {
         writeln!(
             output,
             "session {session} is ended, and with it all its tokens"
         )?;
-    } else {
-        writeln!(output, "session {session} had ended before")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -143,6 +143,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
     let (identity, headers) = root.table("identity", identity::identity);
     let mut upstreams = Upstreams::read(root);
     let routes = routes::routes(root, &mut upstreams, &headers.into());
+    let scopes = scopes(root);
     let issuers = issuers::issuers(root, &routes);
     let config = Config {
         file: file.to_owned(),
@@ -159,8 +160,8 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         identity,
         upstreams: upstreams.into_list(),
         routes,
-        scopes: scopes(root),
-        clients: clients::clients(root),
+        clients: clients::clients(root, &scopes),
+        scopes,
         issuers,
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),

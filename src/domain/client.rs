@@ -4,23 +4,74 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::domain::DisplayName;
+use crate::domain::Grant;
 use crate::domain::Malformed;
+use crate::domain::RedirectUri;
 use crate::domain::Resource;
+use crate::domain::Role;
+use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::domain::TokenHash;
+use crate::domain::User;
 
-/// A client that asks for tokens of its own (RFC 6749 §2): of `[clients.NAME]`, or made by a command.
+/// An OAuth client (RFC 6749 §2): of `[clients.NAME]`, or made by a command.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its `client_id`.
     pub id: ClientId,
-    /// Its secret, hashed.
-    pub secret: TokenHash,
+    /// What people know it by; its id where it has no name.
+    pub name: Option<DisplayName>,
+    /// Its secret, hashed; none of a public client (RFC 6749 §2.1).
+    pub secret: Option<TokenHash>,
+    /// Where codes may be sent.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// Where people may be sent once they have signed out.
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// What its tokens may hold.
     pub scopes: Scopes,
+    /// By what it may get tokens.
+    pub grants: Vec<Grant>,
+    /// Whether people are asked.
+    pub consent: Consent,
+    /// Which people may sign in with it: those who have one of these roles; everybody where there are none.
+    pub roles: Vec<Role>,
     /// For which resources it may ask beside those of the gateway's routes.
     pub resources: Vec<Resource>,
 }
+
+/// Whether people are asked before a client gets tokens for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Once, and again for more.
+    Ask,
+    /// Never: an app of the house.
+    Skip,
+}
+
+impl Consent {
+    /// The word of the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Skip => "skip",
+        }
+    }
+
+    /// Reads the word of the file.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no such word.
+    pub fn parse(word: &str) -> Result<Self, Malformed> {
+        let known = [Self::Ask, Self::Skip].into_iter();
+        let mut known = known.filter(|consent| consent.word() == word);
+        known.next().ok_or(Malformed("it must be ask or skip"))
+    }
+}
+
+/// What is wrong with a client as a whole: in which of its keys, and what would be right.
+pub type Conflict = (&'static str, Malformed);
 
 impl Client {
     /// What is kept of a secret. A fast hash is right: the secret is long and random.
@@ -28,6 +79,105 @@ impl Client {
         let mut hash = [0; digest::SHA256_OUTPUT_LEN];
         hash.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
         TokenHash::new(hash)
+    }
+
+    /// What people are told it is called.
+    pub fn title(&self) -> &str {
+        let name = self.name.as_ref().map(DisplayName::as_str);
+        name.unwrap_or_else(|| self.id.as_str())
+    }
+
+    /// Whether it has no secret, so that anybody may say to be it.
+    pub fn is_public(&self) -> bool {
+        self.secret.is_none()
+    }
+
+    /// Whether it may get tokens by this grant.
+    pub fn may(&self, grant: Grant) -> bool {
+        self.grants.contains(&grant)
+    }
+
+    /// What a token of its own may hold: nothing that is said of people.
+    pub fn machine_scopes(&self) -> Scopes {
+        let scopes = self.scopes.iter();
+        scopes
+            .filter(|scope| !scope.is_of_people())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether this person may sign in with it.
+    pub fn admits(&self, user: &User) -> bool {
+        self.roles.is_empty() || self.roles.iter().any(|role| user.roles.contains(role))
+    }
+
+    /// Whether an answer may be sent to this very URI (SECURITY 35). The port of a native app is the one that
+    /// its machine has given it (RFC 8252 §7.3); an app that keeps a secret is none.
+    pub fn sends_to(&self, uri: &str) -> bool {
+        let is_it =
+            |own: &RedirectUri| own.is(uri) || (self.is_public() && own.is_but_for_port(uri));
+        self.redirect_uris.iter().any(is_it)
+    }
+
+    /// What its parts say against each other.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let by_code = self.may(Grant::AuthorizationCode);
+        let of_users = self.grants.iter().any(|grant| grant.is_of_users());
+        let holds = |scope: &str| self.scopes.has(scope);
+        let is_of_people = self.scopes.iter().any(Scope::is_of_people);
+        let found = [
+            (
+                self.grants.is_empty(),
+                "grants",
+                "the client could get no token; name at least one of authorization_code, \
+                 client_credentials and device_code",
+            ),
+            (
+                self.is_public() && self.may(Grant::ClientCredentials),
+                "grants",
+                "a public client has no credentials of its own: give it a secret, or leave out \
+                 client_credentials",
+            ),
+            (
+                self.may(Grant::RefreshToken) && !of_users,
+                "grants",
+                "refresh_token renews what authorization_code or device_code got: add one of them, or \
+                 leave it out",
+            ),
+            (
+                by_code && self.redirect_uris.is_empty(),
+                "redirect_uris",
+                "authorization_code needs to know where codes may be sent",
+            ),
+            (
+                !by_code && !self.redirect_uris.is_empty(),
+                "redirect_uris",
+                "nothing is sent there without authorization_code among the grants",
+            ),
+            (
+                !of_users && !self.post_logout_redirect_uris.is_empty(),
+                "post_logout_redirect_uris",
+                "nobody signs in with this client, and so nobody signs out: leave them out",
+            ),
+            (
+                !of_users && !self.roles.is_empty(),
+                "roles",
+                "nobody signs in with this client: leave them out, or add authorization_code to the grants",
+            ),
+            (
+                !of_users && is_of_people,
+                "scopes",
+                "openid, profile, email and offline_access are about people, and nobody signs in with \
+                 this client: leave them out",
+            ),
+            (
+                of_users && holds(Scope::OFFLINE_ACCESS) && !self.may(Grant::RefreshToken),
+                "scopes",
+                "offline_access asks for a refresh token: add refresh_token to the grants",
+            ),
+        ];
+        let found = found.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+        found.map(|(_, key, why)| (key, Malformed(why))).collect()
     }
 }
 

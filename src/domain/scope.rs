@@ -21,6 +21,30 @@ impl Scope {
         }
     }
 
+    /// Asks for an ID token (OpenID Connect Core §3.1.2.1).
+    pub const OPENID: &str = "openid";
+    /// Asks for name, username and roles.
+    pub const PROFILE: &str = "profile";
+    /// Asks for the verified address.
+    pub const EMAIL: &str = "email";
+    /// Asks for a refresh token that goes on when the person signs out (OpenID Connect Core §11).
+    pub const OFFLINE_ACCESS: &str = "offline_access";
+    /// What there is without being declared, in the words of the consent page.
+    pub const BUILT_IN: [(&str, &str); 4] = [
+        (Self::OPENID, "Know that it is you"),
+        (Self::PROFILE, "See your name, your username and your roles"),
+        (Self::EMAIL, "See your e-mail address"),
+        (
+            Self::OFFLINE_ACCESS,
+            "Keep this access when you have signed out",
+        ),
+    ];
+
+    /// Whether it is about the person who signs in, so that no machine can hold it.
+    pub fn is_of_people(&self) -> bool {
+        Self::BUILT_IN.iter().any(|(scope, _)| *scope == self.0)
+    }
+
     /// The scope token.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,6 +74,22 @@ impl Scopes {
     /// Whether the set holds this very scope: whole words, never prefixes (SECURITY 26).
     pub fn contains(&self, scope: &Scope) -> bool {
         self.0.binary_search(scope).is_ok()
+    }
+
+    /// As [`Scopes::contains`], of a scope by its name.
+    pub fn has(&self, scope: &str) -> bool {
+        self.0.iter().any(|held| held.as_str() == scope)
+    }
+
+    /// Those that are in `other` as well.
+    pub fn within(&self, other: &Self) -> Self {
+        let both = self.iter().filter(|scope| other.contains(scope));
+        both.cloned().collect()
+    }
+
+    /// Those of both.
+    pub fn with(&self, other: &Self) -> Self {
+        self.iter().chain(other.iter()).cloned().collect()
     }
 
     /// Whether every scope of `self` is in `other`.

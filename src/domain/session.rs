@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Malformed;
 use crate::domain::Resource;
@@ -57,6 +58,8 @@ pub struct Session {
     pub audience: Option<Resource>,
     /// When the user proved who they are.
     pub authenticated_at: SystemTime,
+    /// How they did.
+    pub amr: Amr,
     /// No refresh after this.
     pub expires_at: SystemTime,
     /// From where it was opened.

@@ -24,6 +24,7 @@ use crate::gate::inbound::Inbound;
 use crate::gate::navigation::is_visit;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Route;
+use crate::page::Link;
 use crate::token::binding;
 use crate::token::binding::Binding;
 use crate::token::cookie::BINDING_COOKIE;
@@ -44,6 +45,14 @@ impl SignInPage {
     pub fn new(gateway: &Gateway, hosts: Arc<OwnHosts>) -> Self {
         let url = hosts.public(&format!("{}/login", gateway.prefix));
         Self { url, hosts }
+    }
+
+    /// A link to it, for whoever cannot be sent there.
+    pub(super) fn link(&self) -> Link {
+        Link {
+            text: "Sign in".to_owned(),
+            url: self.url.clone(),
+        }
     }
 
     /// What becomes of a request that nobody vouches for: it goes to sign in where its route has it so.

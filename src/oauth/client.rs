@@ -1,4 +1,5 @@
-//! Which client asks, and whether it is (RFC 6749 §2.3): by HTTP Basic or in the form, never both.
+//! Which client asks, and whether it is (RFC 6749 §2.3): by HTTP Basic or in the form, never both. A public one
+//! only says its name.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
@@ -11,9 +12,10 @@ use crate::domain::TokenHash;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
 use crate::oauth::form::Form;
+use crate::store::ClientProof;
 
 impl OAuth {
-    /// The client that asks, proven by its secret.
+    /// The client that asks, proven by its secret if it has one.
     ///
     /// # Errors
     ///
@@ -37,14 +39,18 @@ impl OAuth {
                 (id, secret)
             }
             (None, Some(secret)) => (form.required("client_id")?.to_owned(), secret.to_owned()),
-            (None, None) => return Err(OAuthError::InvalidClient),
+            (None, None) => {
+                let known = match form.get("client_id") {
+                    Some(id) => self.find(id).await?,
+                    None => None,
+                };
+                let public = known.filter(|known| known.client.is_public());
+                return public.ok_or(OAuthError::InvalidClient);
+            }
         };
-        let known = match ClientId::parse(&id) {
-            Ok(id) => self.find(&id).await?,
-            Err(_) => None,
-        };
+        let known = self.find(&id).await?;
         // SECURITY 41: compared in constant time, and for an unknown client as well.
-        let kept = known.as_ref().map(|proven| proven.client.secret);
+        let kept = known.as_ref().and_then(|proven| proven.client.secret);
         let kept = kept.unwrap_or_else(|| TokenHash::new([0; 32]));
         let sent = Client::hash(&secret);
         let matches = verify_slices_are_equal(sent.as_bytes(), kept.as_bytes()).is_ok();
@@ -55,14 +61,17 @@ impl OAuth {
     }
 
     /// The file goes before the store, whatever was made there.
-    async fn find(&self, id: &ClientId) -> Result<Option<Proven>, OAuthError> {
-        if let Some(client) = self.declared.get(id) {
+    pub(super) async fn find(&self, id: &str) -> Result<Option<Proven>, OAuthError> {
+        let Ok(id) = ClientId::parse(id) else {
+            return Ok(None);
+        };
+        if let Some(client) = self.declared.get(&id) {
             return Ok(Some(Proven {
                 client: client.clone(),
                 is_declared: true,
             }));
         }
-        let stored = self.accounts.store.client(id).await;
+        let stored = self.accounts.store.client(&id).await;
         let stored = stored.map_err(|error| OAuthError::unavailable(&error))?;
         Ok(stored
             .filter(|stored| !stored.disabled)
@@ -73,7 +82,7 @@ impl OAuth {
     }
 }
 
-/// A client that has shown its secret.
+/// A client that has shown its secret, or has none.
 #[derive(Debug)]
 pub(super) struct Proven {
     pub(super) client: Client,
@@ -81,9 +90,13 @@ pub(super) struct Proven {
 }
 
 impl Proven {
-    /// What must still be its secret when a session is taken down; nothing for a client of the file.
-    pub(super) fn secret(&self) -> Option<TokenHash> {
-        (!self.is_declared).then_some(self.client.secret)
+    /// What must still prove it when a session is taken down.
+    pub(super) fn proof(&self) -> ClientProof {
+        if self.is_declared {
+            ClientProof::Declared
+        } else {
+            ClientProof::Stored(self.client.secret)
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub enum OAuthError {
     InvalidRequest(String),
     /// Who asks is unknown, or has not proven it. The same words for both.
     InvalidClient,
+    /// What is shown for tokens is not good, or not this client's. The same words for all that may be wrong.
+    InvalidGrant(&'static str),
+    /// The client may not get tokens in this way.
+    UnauthorizedClient(String),
     /// The client may not hold a scope that it asks for.
     InvalidScope(String),
     /// A `grant_type` that there is not.
@@ -43,11 +47,14 @@ impl OAuthError {
                 "invalid_client",
                 "The client is unknown or its secret is wrong.".to_owned(),
             ),
+            Self::InvalidGrant(why) => (bad, "invalid_grant", why.to_owned()),
+            Self::UnauthorizedClient(why) => (bad, "unauthorized_client", why),
             Self::InvalidScope(why) => (bad, "invalid_scope", why),
             Self::UnsupportedGrantType => (
                 bad,
                 "unsupported_grant_type",
-                "This gateway grants client_credentials.".to_owned(),
+                "This gateway grants authorization_code, refresh_token and client_credentials."
+                    .to_owned(),
             ),
             Self::InvalidTarget(why) => (bad, "invalid_target", why),
             Self::Unavailable => (

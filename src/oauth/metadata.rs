@@ -1,4 +1,5 @@
-//! `/.well-known/oauth-authorization-server` (RFC 8414): where everything is, and what there is.
+//! `/.well-known/oauth-authorization-server` (RFC 8414) and `/.well-known/openid-configuration` (OpenID
+//! Connect Discovery §3): where everything is, and what there is. One document (SECURITY 45).
 
 use std::sync::Arc;
 
@@ -9,8 +10,12 @@ use http::HeaderValue;
 use http::header;
 use serde_json::Value;
 
+use crate::config::Algorithm;
 use crate::config::Config;
+use crate::domain::Grant;
+use crate::domain::Scope;
 use crate::oauth::OAuth;
+use crate::token::id_token::PersonClaims;
 
 /// The document, made once.
 #[derive(Debug)]
@@ -23,22 +28,44 @@ impl Places {
     pub(super) fn new(config: &Config) -> Self {
         let (issuer, prefix) = (config.gateway.issuer(), &config.gateway.prefix);
         let at = |name: &str| format!("{issuer}{prefix}/oauth/{name}");
-        let scopes = config.scopes.iter().map(|(scope, _)| scope.as_str());
-        let scopes: Vec<_> = scopes.collect();
-        let methods = ["client_secret_basic", "client_secret_post"];
+        let built_in = Scope::BUILT_IN.map(|(scope, _)| scope);
+        let declared = config.scopes.iter().map(|(scope, _)| scope.as_str());
+        let declared = declared.filter(|scope| !built_in.contains(scope));
+        let scopes: Vec<_> = built_in.into_iter().chain(declared).collect();
+        let of_tokens = ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce"];
+        let of_sessions = ["acr", "amr", "at_hash", "sid"];
+        let claims = [&of_tokens[..], &of_sessions, &PersonClaims::NAMES].concat();
+        let secrets = ["client_secret_basic", "client_secret_post"];
+        let any = ["client_secret_basic", "client_secret_post", "none"];
+        let algorithm = match config.tokens.algorithm {
+            Algorithm::Es256 => "ES256",
+            Algorithm::EdDsa => "EdDSA",
+        };
         let document = serde_json::json!({
             "issuer": issuer,
-            "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+            "authorization_endpoint": at("authorize"),
             "token_endpoint": at("token"),
-            "token_endpoint_auth_methods_supported": methods,
+            "userinfo_endpoint": at("userinfo"),
             "revocation_endpoint": at("revoke"),
-            "revocation_endpoint_auth_methods_supported": methods,
             "introspection_endpoint": at("introspect"),
-            "introspection_endpoint_auth_methods_supported": methods,
-            "grant_types_supported": ["client_credentials"],
-            // Required (RFC 8414 §2); there is no authorization endpoint yet.
-            "response_types_supported": [],
+            "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
             "scopes_supported": scopes,
+            "claims_supported": claims,
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": GRANTS.map(Grant::grant_type),
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "acr_values_supported": ["1"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [algorithm],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": any,
+            "revocation_endpoint_auth_methods_supported": any,
+            "introspection_endpoint_auth_methods_supported": secrets,
+            "authorization_response_iss_parameter_supported": true,
+            "claims_parameter_supported": false,
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
         });
         Self {
             issuer: issuer.to_owned(),
@@ -50,6 +77,13 @@ impl Places {
         &self.issuer
     }
 }
+
+/// Those that the token endpoint knows.
+const GRANTS: [Grant; 3] = [
+    Grant::AuthorizationCode,
+    Grant::RefreshToken,
+    Grant::ClientCredentials,
+];
 
 /// The endpoint.
 pub async fn metadata(State(oauth): State<Arc<OAuth>>) -> Response {

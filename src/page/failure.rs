@@ -38,13 +38,23 @@ impl<'a> Failure<'a> {
         problem: Problem,
         request_id: &str,
     ) -> Response<B> {
+        Self::with_way_on(look, problem, request_id, None)
+    }
+
+    /// The same, with a link that leads on.
+    pub fn with_way_on<B: From<String>>(
+        look: &'a Look,
+        problem: Problem,
+        request_id: &str,
+        back: Option<Link>,
+    ) -> Response<B> {
         let view = Self {
             look,
             title: title(problem.status).to_owned(),
             sentence: problem.detail.into_owned(),
             code: problem.code.to_owned(),
             request_id: request_id.to_owned(),
-            back: None,
+            back,
         };
         let mut response = answer(problem.status, &view);
         for (name, value) in problem.headers {

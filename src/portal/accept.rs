@@ -25,7 +25,11 @@ use crate::problem::Problem;
 use crate::store::StoredTicket;
 use crate::token::binding::Binding;
 use crate::token::cookie::BINDING_COOKIE;
-use crate::token::ticket::Ticket;
+use crate::token::one_use::Kind;
+use crate::token::one_use::OneUse;
+
+/// The parameter that holds the ticket.
+pub(super) const TICKET: &str = "ticket";
 
 /// Sets the session's cookie for this host, and goes on.
 ///
@@ -47,8 +51,8 @@ pub async fn accept(
     }
     let accounts = &portal.accounts;
     let sent = Fields::of_query(uri.query()).ok();
-    let sent = sent.and_then(|mut sent| sent.take(Ticket::NAME));
-    let ticket = sent.and_then(|sent| Ticket::parse(&accounts.vault, &sent));
+    let sent = sent.and_then(|mut sent| sent.take(TICKET));
+    let ticket = sent.and_then(|sent| OneUse::parse(&accounts.vault, Kind::Ticket, &sent));
     let ticket = ticket.ok_or_else(|| decline(refused()))?;
 
     // Taken whatever comes of it: a ticket that somebody else has had in their hands is worth nothing.

@@ -14,17 +14,20 @@ use url::form_urlencoded::Serializer;
 
 use crate::account::login::SignedInBrowser;
 use crate::account::unavailable;
+use crate::domain::ClientId;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
 use crate::intake::Fields;
 use crate::page::Target;
 use crate::portal::Portal;
+use crate::portal::accept::TICKET;
 use crate::portal::see_other;
 use crate::problem::Problem;
 use crate::store::StoredTicket;
 use crate::token::binding;
 use crate::token::binding::Binding;
-use crate::token::ticket::Ticket;
+use crate::token::one_use::Kind;
+use crate::token::one_use::OneUse;
 
 /// A place of this house.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +105,8 @@ impl ReturnTo {
             return Ok(see_other(self.as_seen(portal)));
         };
         let accounts = &portal.accounts;
-        let (ticket, now) = (Ticket::fresh(), accounts.clock.now());
+        let ticket = OneUse::fresh(&accounts.vault, Kind::Ticket);
+        let now = accounts.clock.now();
         let stored = StoredTicket {
             session,
             host: host.to_owned(),
@@ -112,12 +116,8 @@ impl ReturnTo {
         };
         let kept = accounts.store.keep_ticket(ticket.hash(), &stored, now);
         kept.await.map_err(|error| unavailable(&error))?;
-        let ticket = ticket.reveal(&accounts.vault);
-        let target = format!(
-            "{}?{}={ticket}",
-            portal.path("session/accept"),
-            Ticket::NAME
-        );
+        let ticket = ticket.reveal();
+        let target = format!("{}?{TICKET}={ticket}", portal.path("session/accept"));
         Ok(see_other(&portal.hosts.url(host, &target)))
     }
 
@@ -172,13 +172,26 @@ impl ReturnTo {
         if self.other_host(portal).is_some() {
             return vec![Target::of(&self.url)];
         }
-        if self.url.path() != portal.path("oauth/authorize") {
-            return Vec::new();
-        }
-        let mut pairs = self.url.query_pairs();
-        let redirect = pairs.find(|(name, _)| name == "redirect_uri");
-        let redirect = redirect.and_then(|(_, uri)| Url::parse(&uri).ok());
+        let redirect = self.asks_for(portal, "redirect_uri");
+        let redirect = redirect.and_then(|uri| Url::parse(&uri).ok());
         redirect.iter().map(Target::of).collect()
+    }
+
+    /// What the page that leads there says that it is for: the client of an authorization request, as it is
+    /// registered. Nobody can write words of their own into our page.
+    pub(super) async fn on_behalf_of(&self, portal: &Portal) -> Option<String> {
+        let id = self.asks_for(portal, "client_id")?;
+        let client = portal.client(&ClientId::parse(&id).ok()?).await;
+        // Without the store there is no sign-in either, and whoever tries is told.
+        Some(client.ok()??.title().to_owned())
+    }
+
+    fn asks_for(&self, portal: &Portal, name: &str) -> Option<String> {
+        let is_public = self.other_host(portal).is_none();
+        let is_request = is_public && self.url.path() == portal.path("oauth/authorize");
+        let mut pairs = self.url.query_pairs().filter(|_| is_request);
+        let (_, value) = pairs.find(|(sent, _)| sent == name)?;
+        Some(value.into_owned())
     }
 
     /// The host, where it is another than that of `public_url`.

@@ -18,7 +18,8 @@ use crate::portal::ReturnTo;
 use crate::portal::Visit;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
-/// (`prompt=login`, as in OpenID Connect Core §3.1.2.1).
+/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core
+/// §3.1.2.1).
 ///
 /// # Errors
 ///
@@ -32,7 +33,11 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
         let going_on = goal.go_on(&portal, signed_in.session).await;
         return going_on.map_err(|problem| visit.decline(&portal, problem));
     }
-    Ok(visit.show(StatusCode::OK, &view(&portal, &visit, &goal)))
+    let mut view = view(&portal, &visit, &goal).await;
+    if let Some(hint) = visit.query.get("login_hint") {
+        hint.clone_into(&mut view.identifier);
+    }
+    Ok(visit.show(StatusCode::OK, &view))
 }
 
 /// Signs in, and goes on.
@@ -54,7 +59,7 @@ pub async fn post(
     match signing_in.await {
         Ok(signed_in) => Ok(goal.go_on_signed_in(&portal, signed_in).await),
         Err(problem) => {
-            let mut view = view(&portal, &visit, &goal);
+            let mut view = view(&portal, &visit, &goal).await;
             identifier.clone_into(&mut view.identifier);
             view.notice = Some(Notice::error(problem.detail.clone()));
             Ok(visit.show_again(problem, &view))
@@ -62,7 +67,7 @@ pub async fn post(
     }
 }
 
-fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
+async fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
     let mut form = visit.form(portal, portal.path("login"));
     form.kept = goal.kept(portal);
     form.leads_to = goal.leads_to(portal);
@@ -72,7 +77,7 @@ fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
         form,
         identifier: String::new(),
         notice: None,
-        continue_to: None,
+        continue_to: goal.on_behalf_of(portal).await,
         providers: Vec::new(),
         register: is_open.then(|| goal.by_way_of(portal, "register")),
     }

@@ -135,16 +135,18 @@ impl Assembly {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
         });
-        let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
         let hosts = Arc::new(OwnHosts::new(config));
         let portal = Portal::new(
             Arc::clone(&accounts),
             Arc::clone(&look),
-            &config.gateway,
+            config,
             Arc::clone(&hosts),
         );
-        let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
+        let portal = Arc::new(portal);
+        let oauth = OAuth::new(Arc::clone(&accounts), Arc::clone(&portal), config);
+        let oauth = Arc::new(oauth);
+        let router = endpoints::router(&config.gateway, &accounts, &oauth, &portal);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),

@@ -3,6 +3,7 @@
 mod accounts;
 mod browsers;
 mod clients;
+mod delegation;
 mod sessions;
 mod tickets;
 
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::config::Algorithm;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
@@ -88,6 +90,7 @@ fn new_session(user: UserId, seed: u8) -> NewSession {
             scopes: Scopes::parse("notes:read profile").unwrap(),
             audience: None,
             authenticated_at: at(0),
+            amr: Amr::password(),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         },
@@ -116,6 +119,10 @@ async fn credentials(store: &Store, user: UserId) -> Credentials {
 fn spend(session: SessionId, presented: u8, successor: u8, seconds: u64) -> Rotation {
     Rotation {
         session,
+        client: ClientId::first_party(),
+        asked: None,
+        target: None,
+        parent_idle: GRACE,
         presented: hash(presented),
         successor: hash(successor),
         now: at(seconds),

@@ -8,6 +8,8 @@
 mod browsers;
 mod changes;
 mod clients;
+mod codes;
+mod consents;
 mod files;
 mod keys;
 mod sessions;
@@ -282,6 +284,11 @@ const MIGRATIONS: &[Step] = &[
         3,
         "clients",
         include_str!("migrations/sqlite/0003_clients.sql"),
+    ),
+    (
+        4,
+        "delegated sessions",
+        include_str!("migrations/sqlite/0004_delegated_sessions.sql"),
     ),
     (
         5,

@@ -17,6 +17,7 @@ use crate::domain::EmailAddress;
 use crate::domain::MachineSession;
 use crate::domain::Resource;
 use crate::domain::Role;
+use crate::domain::Scope;
 use crate::domain::Session;
 use crate::domain::Subject;
 use crate::domain::User;
@@ -50,13 +51,16 @@ impl AccessTokens {
 
     /// A token of this session, for the user as just read from the store.
     pub fn issue(&self, keys: &KeySet, user: &User, session: &Session, now: SystemTime) -> String {
+        // A client may read its token, and is told no more of the person than its scopes allow.
+        let tells = |scope| session.client.is_first_party() || session.scopes.has(scope);
+        let name = user.name.as_ref().filter(|_| tells(Scope::PROFILE));
         let person = Person {
             roles: names(&user.roles),
             preferred_username: user.preferred_username(),
-            name: user.name.as_ref().map(DisplayName::as_str),
-            email: verified_email(user),
+            name: name.map(DisplayName::as_str),
+            email: verified_email(user).filter(|_| tells(Scope::EMAIL)),
             auth_time: unix_seconds(session.authenticated_at),
-            amr: &["pwd"],
+            amr: session.amr.methods(),
             user_version: user.version,
         };
         let claims = AccessClaims {
@@ -178,7 +182,7 @@ struct Person<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
     auth_time: u64,
-    amr: &'a [&'a str],
+    amr: &'a [String],
     user_version: u64,
 }
 

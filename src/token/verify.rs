@@ -96,7 +96,7 @@ impl Claims {
             email: user.email.clone().filter(|_| user.email_verified),
             user_version: user.version,
             authenticated_at: unix_seconds(session.authenticated_at),
-            methods: vec!["pwd".to_owned()],
+            methods: session.amr.methods().to_vec(),
             expires_at: unix_seconds(session.expires_at),
             issuer: None,
             kid: None,

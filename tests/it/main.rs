@@ -22,6 +22,7 @@ mod browser_sessions;
 mod catch_all;
 mod cli;
 mod client_certificates;
+mod clients;
 mod configuration;
 mod cors;
 mod curl;

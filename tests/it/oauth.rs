@@ -240,14 +240,13 @@ async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
         400,
         "invalid_request",
     );
-    for grant in [
-        "password",
-        "implicit",
-        "authorization_code",
-        "Client_Credentials",
-    ] {
+    for grant in ["password", "implicit", "Client_Credentials", "device_code"] {
         let answer = ask(&caller, "token", SYNC, &[("grant_type", grant)]).await;
         expect_error(&answer, 400, "unsupported_grant_type");
+    }
+    for grant in ["authorization_code", "refresh_token"] {
+        let answer = ask(&caller, "token", SYNC, &[("grant_type", grant)]).await;
+        expect_error(&answer, 400, "unauthorized_client");
     }
     expect_error(
         &ask(&caller, "token", SYNC, &[GRANT, GRANT]).await,
@@ -346,19 +345,28 @@ async fn the_metadata_names_what_there_is() {
     let answer = caller.get("/.well-known/oauth-authorization-server").await;
     let document = answer.expect(200).json();
     assert_eq!(document["issuer"], "https://localhost");
+    let openid = caller.get("/.well-known/openid-configuration").await;
+    assert_eq!(openid.expect(200).json(), document, "one document");
+    let grants = document["grant_types_supported"].as_array().unwrap();
+    assert!(grants.contains(&json!("client_credentials")), "{grants:?}");
+    let scopes = document["scopes_supported"].as_array().unwrap();
+    for scope in ["openid", "profile", "email", "offline_access", "notes:read"] {
+        assert!(scopes.contains(&json!(scope)), "{scopes:?}");
+    }
+    assert_eq!(document["response_types_supported"], json!(["code"]));
     assert_eq!(
-        document["grant_types_supported"],
-        json!(["client_credentials"])
+        document["code_challenge_methods_supported"],
+        json!(["S256"])
     );
-    assert_eq!(
-        document["scopes_supported"],
-        json!(["notes:read", "notes:write"])
-    );
+    let iss = &document["authorization_response_iss_parameter_supported"];
+    assert_eq!(iss, &json!(true));
     let path = |name: &str| {
         let url = document[name].as_str().unwrap();
         url.strip_prefix("https://localhost").unwrap().to_owned()
     };
     caller.get(&path("jwks_uri")).await.expect(200);
+    let userinfo = caller.get(&path("userinfo_endpoint")).await;
+    userinfo.expect_problem(401, "unauthenticated");
     for endpoint in [
         "token_endpoint",
         "revocation_endpoint",

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::Algorithm;
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::PasswordHash;
 use crate::domain::Scopes;
@@ -84,6 +85,7 @@ impl Bench {
             scopes: Scopes::default(),
             audience: None,
             authenticated_at: now,
+            amr: Amr::password(),
             expires_at: now + MAX,
             address: Ipv4Addr::LOCALHOST.into(),
         };
@@ -94,7 +96,13 @@ impl Bench {
             password_version: 1,
             replaced: None,
         };
-        assert!(self.store.open_browser_session(new).await.unwrap());
+        assert!(
+            self.store
+                .open_browser_session(new)
+                .await
+                .unwrap()
+                .is_some()
+        );
         id
     }
 

@@ -1,21 +1,31 @@
 //! `[clients.NAME]`.
 
+use std::fmt::Display;
+
 use crate::config::check::is_weak;
 use crate::config::reader::Table;
 use crate::config::reader::Value;
 use crate::domain::Client;
 use crate::domain::ClientId;
-use crate::domain::Malformed;
+use crate::domain::Consent;
+use crate::domain::DisplayName;
+use crate::domain::Grant;
+use crate::domain::RedirectUri;
 use crate::domain::Resource;
+use crate::domain::Role;
 use crate::domain::Scope;
+use crate::domain::Scopes;
 use crate::domain::TokenHash;
 
-pub(super) fn clients(root: &Table<'_>) -> Vec<Client> {
+/// `declared` is what `[scopes]` has.
+pub(super) fn clients(root: &Table<'_>, declared: &[(Scope, String)]) -> Vec<Client> {
     let clients = root.entries("clients").into_iter();
-    clients.filter_map(client).collect()
+    clients
+        .filter_map(|value| client(value, declared))
+        .collect()
 }
 
-fn client(value: Value<'_>) -> Option<Client> {
+fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
     let id = match ClientId::parse(value.name()) {
         Ok(id) if id.is_first_party() => {
             value.problem("this name is the gateway's own; choose another");
@@ -28,42 +38,82 @@ fn client(value: Value<'_>) -> Option<Client> {
         }
     };
     value.table(|table| {
-        table.later(&[
-            "name",
-            "public",
-            "redirect_uris",
-            "post_logout_redirect_uris",
-            "consent",
-            "roles",
-        ]);
-        grants(table);
-        let scopes = table.list("scopes", Scope::parse).into_iter().collect();
-        let resources = table.distinct("resources", Resource::parse);
-        let secret = table.required("secret", "\"${file:secrets/notes-sync}\"")?;
-        Some(Client {
+        let name = table
+            .get("name")
+            .and_then(|name| name.parse(DisplayName::parse));
+        table.required("grants", "[\"authorization_code\", \"refresh_token\"]");
+        let grants = table.distinct("grants", Grant::parse);
+        let client = Client {
+            name,
+            redirect_uris: table.distinct("redirect_uris", RedirectUri::parse),
+            post_logout_redirect_uris: table
+                .distinct("post_logout_redirect_uris", RedirectUri::parse),
+            scopes: scopes(table, declared),
+            grants,
+            consent: table.choice(
+                "consent",
+                &[("ask", Some(Consent::Ask)), ("skip", Some(Consent::Skip))],
+                Consent::Ask,
+            ),
+            roles: table.distinct("roles", Role::parse),
+            resources: table.distinct("resources", Resource::parse),
+            secret: secret(table)?,
             id: id?,
-            secret: hash(secret)?,
-            scopes,
-            resources,
-        })
+        };
+        // What is none was told already, and what is missing without it is no second mistake.
+        let written = |key| table.get(key).map_or(0, |value| value.one_or_more().len());
+        let is_whole = table.get("grants").is_some()
+            && written("grants") == client.grants.len()
+            && written("redirect_uris") == client.redirect_uris.len();
+        for (key, why) in client.conflicts().into_iter().filter(|_| is_whole) {
+            tell(table, key, why);
+        }
+        warn_of_impostors(table, &client);
+        Some(client)
     })?
 }
 
-/// What is granted must be said: a client that may do nothing by itself is written down as one.
-fn grants(table: &Table<'_>) {
-    const ONE: &str = "[\"client_credentials\"]";
-    let known = |text: &str| match text {
-        "client_credentials" => Ok(()),
-        "authorization_code" | "refresh_token" | "device_code" => Err(Malformed(
-            "this version does not have it; it has \"client_credentials\"",
-        )),
-        _ => Err(Malformed("it must be \"client_credentials\"")),
+/// At the key, or at the table where the key is not there.
+fn tell(table: &Table<'_>, key: &'static str, why: impl Display) {
+    match table.get(key) {
+        Some(value) => value.problem(why),
+        None => table.problem(format!("`{key}` is missing: {why}")),
+    }
+}
+
+/// What a client may hold has been put into words for people.
+fn scopes(table: &Table<'_>, declared: &[(Scope, String)]) -> Scopes {
+    let known = |text: &str| {
+        let scope = Scope::parse(text).map_err(|error| error.to_string())?;
+        let is_declared = declared.iter().any(|(other, _)| *other == scope);
+        if scope.is_of_people() || is_declared {
+            Ok(scope)
+        } else {
+            Err(format!(
+                "there is no such scope; write \"{scope}\" = \"what it allows, in words\" in [scopes]"
+            ))
+        }
     };
-    if let Some(grants) = table.required("grants", ONE)
-        && table.list("grants", known).is_empty()
-        && grants.items().is_empty()
-    {
-        grants.problem(format!("the client could get no token; write {ONE}"));
+    table.distinct("scopes", known).into_iter().collect()
+}
+
+/// The hash of its secret; `Some(None)` of a public client.
+fn secret(table: &Table<'_>) -> Option<Option<TokenHash>> {
+    let secret = table.get("secret");
+    match (secret, table.boolean("public", false)) {
+        (Some(secret), false) => Some(Some(hash(secret)?)),
+        (None, true) => Some(None),
+        (Some(secret), true) => {
+            secret.problem("a public client keeps no secret: leave it out, or leave out `public`");
+            None
+        }
+        (None, false) => {
+            table.problem(
+                "`secret` is missing; write secret = \"${file:secrets/notes-web}\", or public = true for \
+                 an app that can keep none",
+            );
+            None
+        }
     }
 }
 
@@ -77,4 +127,19 @@ fn hash(value: Value<'_>) -> Option<TokenHash> {
         );
     }
     Some(Client::hash(&text.value))
+}
+
+/// RFC 8252 §8.6: whoever runs a program on a person's machine can say to be this client there.
+fn warn_of_impostors(table: &Table<'_>, client: &Client) {
+    let is_native = client.redirect_uris.iter().any(RedirectUri::is_native);
+    if client.is_public()
+        && is_native
+        && client.consent == Consent::Skip
+        && let Some(consent) = table.get("consent")
+    {
+        consent.warning(
+            "a native app cannot prove that it is itself, and nobody would be asked: any program on a \
+             person's machine gets what this client may hold",
+        );
+    }
 }

@@ -28,7 +28,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 14] = [
+pub const OWN_ENDPOINTS: [&str; 18] = [
     "register",
     "login",
     "refresh",
@@ -40,9 +40,13 @@ pub const OWN_ENDPOINTS: [&str; 14] = [
     "sessions",
     "sessions/{id}",
     "session/accept",
+    "connections/{client}",
+    "oauth/authorize",
+    "oauth/consent",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
+    "oauth/userinfo",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.

@@ -39,7 +39,9 @@ address = "127.0.0.1:8443"
 fn variable(name: &str) -> Option<String> {
     match name {
         "WEAK" => Some("hunter2".to_owned()),
-        "STRONG" | "NOTES_SYNC_SECRET" => Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned()),
+        "STRONG" | "NOTES_SYNC_SECRET" | "NOTES_WEB_SECRET" => {
+            Some("qL0T9xVd7Zc3mW5yKu2HbRs8NfJgA1eP".to_owned())
+        }
         "PREFIX" => Some("/gate".to_owned()),
         _ => None,
     }
@@ -276,14 +278,6 @@ fn what_this_version_does_not_have_is_said() {
             &[("6:1", "this version does not have it")],
         );
     }
-    bad(
-        "[clients.web]\nredirect_uris = []\nsecret = \"Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa\"\n\
-         grants = [\"authorization_code\"]",
-        &[
-            ("7:17", "this version does not have it"),
-            ("9:11", "this version does not have it"),
-        ],
-    );
     bad(
         "verify_email = \"required\"",
         &[("6:16", "this version does not have it; it has `off`")],

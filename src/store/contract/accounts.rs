@@ -311,7 +311,7 @@ async fn deleting_takes_the_sessions_along() {
     let alice = alice(&store).await;
     let session = open(&store, alice.id, 1).await;
     let ended = open(&store, alice.id, 2).await;
-    assert!(store.end_session(ended, at(1)).await.unwrap());
+    assert_eq!(store.end_session(ended, at(1)).await.unwrap(), [ended]);
 
     store.delete_user(alice.id, at(2)).await.unwrap();
     let version = 2;

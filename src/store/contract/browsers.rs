@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::domain::Amr;
 use crate::domain::ClientId;
 use crate::domain::Scopes;
 use crate::domain::Session;
@@ -34,6 +35,7 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
             scopes: Scopes::parse("notes:read").unwrap(),
             audience: None,
             authenticated_at: at(0),
+            amr: Amr::password(),
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         },
@@ -46,7 +48,8 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
 async fn opened(store: &Store, user: UserId, replaced: Option<SessionId>) -> SessionId {
     let new = browser(user, replaced);
     let id = new.session.id;
-    assert!(store.open_browser_session(new).await.unwrap());
+    let ended = store.open_browser_session(new).await.unwrap();
+    assert_eq!(ended, Some(Vec::from_iter(replaced)));
     id
 }
 
@@ -73,7 +76,8 @@ async fn a_new_session_takes_the_place_of_the_old_one() {
         password_version: 2,
         ..browser(alice.id, Some(old))
     };
-    assert!(!store.open_browser_session(overtaken).await.unwrap());
+    let overtaken = store.open_browser_session(overtaken).await.unwrap();
+    assert_eq!(overtaken, None);
     assert!(lives(&store, old, 1).await, "nothing was changed");
 
     let new = opened(&store, alice.id, Some(old)).await;
@@ -136,19 +140,13 @@ async fn an_owner_sees_and_ends_their_own_sessions_alone() {
     assert_eq!(list(alice.id, 106).await, [tokens], "it has idled away");
     assert!(list(bob.id, 6).await.is_empty());
 
-    assert!(!store.end_session_of(bob.id, browser, at(7)).await.unwrap());
-    assert!(
-        store
-            .end_session_of(alice.id, browser, at(7))
-            .await
-            .unwrap()
-    );
-    assert!(
-        !store
-            .end_session_of(alice.id, browser, at(8))
-            .await
-            .unwrap()
-    );
+    let end = async |user, seconds| {
+        let ended = store.end_session_of(user, browser, at(seconds)).await;
+        ended.unwrap()
+    };
+    assert!(end(bob.id, 7).await.is_empty());
+    assert_eq!(end(alice.id, 7).await, [browser]);
+    assert!(end(alice.id, 8).await.is_empty());
     assert_eq!(changes(&store).await, [Change::SessionEnded(browser)]);
     assert_eq!(list(alice.id, 8).await, [tokens]);
 }

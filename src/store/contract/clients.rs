@@ -6,10 +6,12 @@ use uuid::Uuid;
 
 use crate::domain::Client;
 use crate::domain::ClientId;
+use crate::domain::Consent;
+use crate::domain::Grant;
 use crate::domain::MachineSession;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
-use crate::domain::TokenHash;
+use crate::store::ClientProof;
 use crate::store::Store;
 
 use super::alice;
@@ -24,11 +26,17 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
     let (store, _folder) = Store::for_test().await;
     let client = Client {
         id: ClientId::parse("robot").unwrap(),
-        secret: hash(1),
+        name: None,
+        secret: Some(hash(1)),
+        redirect_uris: Vec::new(),
+        post_logout_redirect_uris: Vec::new(),
         scopes: Scopes::default(),
+        grants: vec![Grant::ClientCredentials],
+        consent: Consent::Ask,
+        roles: Vec::new(),
         resources: Vec::new(),
     };
-    let opens_for = async |id: &str, proven: Option<TokenHash>| {
+    let opens_for = async |id: &str, proof: ClientProof| {
         let session = MachineSession {
             id: SessionId::new(Uuid::now_v7()),
             client: ClientId::parse(id).unwrap(),
@@ -38,22 +46,23 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
             address: Ipv4Addr::LOCALHOST.into(),
         };
         store
-            .open_machine_session(&session, proven, at(0))
+            .open_machine_session(&session, proof, at(0))
             .await
             .unwrap()
     };
-    let opens = async |proven| opens_for("robot", proven).await;
-    let shown = Some(client.secret);
+    let opens = async |proof| opens_for("robot", proof).await;
+    let shown = ClientProof::Stored(client.secret);
+    let another = ClientProof::Stored(Some(hash(2)));
     // Those of others go on, whatever becomes of this one.
-    assert!(opens_for("other", None).await);
+    assert!(opens_for("other", ClientProof::Declared).await);
     let alice = alice(&store).await;
     open(&store, alice.id, 9).await;
-    assert!(opens(None).await, "a client of the file");
+    assert!(opens(ClientProof::Declared).await, "a client of the file");
     assert!(!opens(shown).await, "there is none yet");
     assert!(store.create_client(&client, at(0)).await.unwrap());
     assert!(!store.create_client(&client, at(0)).await.unwrap());
     assert!(opens(shown).await);
-    assert!(!opens(Some(hash(2))).await, "another secret");
+    assert!(!opens(another).await, "another secret");
 
     assert!(store.disable_client(&client.id, at(1)).await.unwrap());
     // The two that were opened.
@@ -69,9 +78,9 @@ async fn a_machine_gets_no_session_for_a_secret_that_is_no_more() {
     );
     assert_eq!(changes(&store).await.len(), 3);
     assert!(!opens(shown).await, "rotated");
-    assert!(opens(Some(hash(2))).await);
+    assert!(opens(another).await);
     assert!(store.delete_client(&client.id, at(3)).await.unwrap());
     assert_eq!(changes(&store).await.len(), 4);
-    assert!(!opens(Some(hash(2))).await, "deleted");
+    assert!(!opens(another).await, "deleted");
     assert!(!store.delete_client(&client.id, at(3)).await.unwrap());
 }

@@ -162,18 +162,12 @@ async fn ending_is_recorded_once() {
     let two = open(&store, alice.id, 2).await;
     let others = open(&store, bob.id, 3).await;
 
-    assert!(store.end_session(one, at(1)).await.unwrap());
-    assert!(!store.end_session(one, at(2)).await.unwrap());
-    assert!(
-        !store
-            .end_session(SessionId::new(Uuid::nil()), at(2))
-            .await
-            .unwrap()
-    );
-    assert_eq!(
-        store.end_sessions(alice.id, None, at(3)).await.unwrap(),
-        [two]
-    );
+    assert_eq!(store.end_session(one, at(1)).await.unwrap(), [one]);
+    assert!(store.end_session(one, at(2)).await.unwrap().is_empty());
+    let never = SessionId::new(Uuid::nil());
+    assert!(store.end_session(never, at(2)).await.unwrap().is_empty());
+    let ended = store.end_sessions(alice.id, None, at(3)).await.unwrap();
+    assert_eq!(ended, [two]);
     assert!(
         store
             .end_sessions(alice.id, None, at(4))

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::domain::ClientId;
 use crate::domain::Handle;
 use crate::domain::SessionId;
 use crate::domain::UserId;
@@ -24,15 +25,20 @@ use crate::store::sqlite::users;
 use crate::store::sqlite::uuid;
 
 impl Store {
-    /// Opens a browser's session and ends the one that it had (SECURITY 34); `false`, and nothing is
-    /// changed, where the account was disabled or deleted or got another password meanwhile.
-    pub async fn open_browser_session(&self, new: NewBrowserSession) -> Result<bool, Unavailable> {
+    /// Opens a browser's session and ends the one that it had (SECURITY 34). Returns the ended ones; `None`,
+    /// and nothing is changed, where the account was disabled or deleted or got another password meanwhile.
+    ///
+    /// What clients have for the same person, and was to end with the old one, ends with the new one.
+    pub async fn open_browser_session(
+        &self,
+        new: NewBrowserSession,
+    ) -> Result<Option<Vec<SessionId>>, Unavailable> {
         let mut transaction = self.write().await?;
         let now = new.session.authenticated_at;
         let opened = sqlx::query(
             "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
-             address, user_agent, last_seen_at) \
-             SELECT 'browser', $1, id, $3, $4, $5, $6, $7, $8, $5 FROM users \
+             address, user_agent, last_seen_at, amr) \
+             SELECT 'browser', $1, id, $3, $4, $5, $6, $7, $8, $5, $10 FROM users \
              WHERE id = $2 AND NOT disabled AND password_version = $9",
         )
         .bind(blob(new.session.id.uuid()))
@@ -44,16 +50,27 @@ impl Store {
         .bind(new.session.address.to_string())
         .bind(&new.user_agent)
         .bind(new.password_version.cast_signed())
+        .bind(new.session.amr.to_string())
         .execute(&mut *transaction)
         .await?;
         if opened.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut ended = Vec::new();
         if let Some(replaced) = new.replaced {
-            sessions::end(&mut transaction, replaced, now).await?;
+            sqlx::query(
+                "UPDATE sessions SET parent = $1 \
+                 WHERE parent = $2 AND user_id = $3 AND ended_at IS NULL",
+            )
+            .bind(blob(new.session.id.uuid()))
+            .bind(blob(replaced.uuid()))
+            .bind(blob(new.session.user.uuid()))
+            .execute(&mut *transaction)
+            .await?;
+            ended = sessions::end(&mut transaction, replaced, now).await?;
         }
         transaction.commit().await?;
-        Ok(true)
+        Ok(Some(ended))
     }
 
     /// A browser's session, and whose it is; none where it has ended, expired or idled for too long.
@@ -70,7 +87,7 @@ impl Store {
         )
         .bind(blob(session.uuid()))
         .bind(millis(now))
-        .bind(millis(idle_since(now, idle)))
+        .bind(millis(sessions::idle_since(now, idle)))
         .fetch_optional(&mut *reader)
         .await?;
         let Some(row) = row else {
@@ -123,39 +140,40 @@ impl Store {
         )
         .bind(blob(user.uuid()))
         .bind(millis(now))
-        .bind(millis(idle_since(now, idle)))
+        .bind(millis(sessions::idle_since(now, idle)))
         .fetch_all(&mut *reader)
         .await?;
         Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
     }
 
-    /// Ends a session of this user; `false` where there is no such living session of theirs.
+    /// Ends a session of this user, and those that were to end with it. Returns the ended ones; none where
+    /// there is no such living session of theirs.
     pub async fn end_session_of(
         &self,
         user: UserId,
         session: SessionId,
         now: SystemTime,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Vec<SessionId>, Unavailable> {
         let mut transaction = self.write().await?;
         let owned = sqlx::query("SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2")
             .bind(blob(session.uuid()))
             .bind(blob(user.uuid()))
             .fetch_optional(&mut *transaction)
             .await?;
-        let ended = owned.is_some() && sessions::end(&mut transaction, session, now).await?;
+        let ended = match owned {
+            Some(_) => sessions::end(&mut transaction, session, now).await?,
+            None => Vec::new(),
+        };
         transaction.commit().await?;
         Ok(ended)
     }
-}
-
-fn idle_since(now: SystemTime, idle: Duration) -> SystemTime {
-    now.checked_sub(idle).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn listed(row: &SqliteRow) -> Result<ListedSession, sqlx::Error> {
     Ok(ListedSession {
         id: SessionId::new(uuid(row, "id")?),
         is_browser: row.try_get::<&str, _>("kind")? == "browser",
+        client: parsed(row, "client", ClientId::parse)?,
         user_agent: row.try_get("user_agent")?,
         address: parsed(row, "address", str::parse::<IpAddr>)?,
         authenticated_at: time(row, "authenticated_at")?,

@@ -43,7 +43,7 @@ impl Store {
         Ok(Changes { changes, position })
     }
 
-    /// Forgets changes older than [`CHANGES_KEPT`] and sessions that ended or expired before that.
+    /// Forgets changes older than [`CHANGES_KEPT`], and sessions and codes that ended or expired before that.
     pub async fn prune(&self, now: SystemTime) -> Result<(), Unavailable> {
         let horizon = millis(
             now.checked_sub(CHANGES_KEPT)
@@ -99,9 +99,10 @@ fn change_from(row: &SqliteRow) -> Result<Change, sqlx::Error> {
 }
 
 /// Each finds its rows by an index: other writers wait while it runs.
-pub(super) const PRUNING: [&str; 2] = [
+pub(super) const PRUNING: [&str; 3] = [
     "DELETE FROM changes WHERE at < $1",
     "DELETE FROM sessions WHERE ended_at < $1 OR expires_at < $1",
+    "DELETE FROM codes WHERE expires_at < $1",
 ];
 
 const SESSION_ENDED: &str = "session_ended";

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::domain::Amr;
+use crate::domain::ClientId;
 use crate::domain::PasswordHash;
 use crate::domain::SessionId;
 use crate::domain::TokenHash;
@@ -219,6 +221,10 @@ async fn a_database_of_the_first_version_keeps_its_sessions() {
     assert_eq!(row.get::<&[u8], _>("refresh_previous"), [2; 32]);
     let rotation = Rotation {
         session: SessionId::new(session),
+        client: ClientId::first_party(),
+        asked: None,
+        target: None,
+        parent_idle: Duration::ZERO,
         presented: TokenHash::new([1; 32]),
         successor: TokenHash::new([3; 32]),
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(4),
@@ -229,6 +235,7 @@ async fn a_database_of_the_first_version_keeps_its_sessions() {
     };
     assert_eq!(user.preferred_username(), "alice");
     assert_eq!(session.scopes.to_string(), "notes:read");
+    assert_eq!(session.amr, Amr::password());
 }
 
 #[tokio::test(flavor = "multi_thread")]

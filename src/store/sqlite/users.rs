@@ -370,13 +370,13 @@ fn changed(mut user: User, change: UserChange) -> User {
     user
 }
 
-/// A UUIDv7 (RFC 9562 §5.7).
-fn joined(roles: &[Role]) -> String {
+/// Roles as they are kept.
+pub(super) fn joined(roles: &[Role]) -> String {
     let names: Vec<_> = roles.iter().map(Role::as_str).collect();
     names.join(",")
 }
 
-fn split(roles: &str) -> Result<Vec<Role>, Malformed> {
+pub(super) fn split(roles: &str) -> Result<Vec<Role>, Malformed> {
     let names = roles.split(',').filter(|name| !name.is_empty());
     names.map(Role::parse).collect()
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Algorithm as KeyAlgorithm;
+use crate::domain::Amr;
 use crate::domain::Session;
 use crate::domain::User;
 use crate::domain::UserId;
@@ -75,6 +76,7 @@ fn session() -> Session {
         scopes: Scopes::parse("notes:read profile").unwrap(),
         audience: None,
         authenticated_at: at(NOW - 100),
+        amr: Amr::password(),
         expires_at: at(NOW + 10_000),
         address: Ipv4Addr::LOCALHOST.into(),
     }

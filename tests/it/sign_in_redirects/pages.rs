@@ -64,6 +64,12 @@ async fn check(caller: &Caller, method: Method, path: &str, status: u16, code: &
     let told = told.expect_problem(status, code);
     let page = page.expect_page(status, code);
     assert_page(&page);
+    if code == "unauthenticated" {
+        // A person has no token to send, but may sign in.
+        let link = "href=\"https://localhost/auth/login\"";
+        assert!(page.text().contains(link), "{}", page.text());
+        return;
+    }
     let detail = told.json()["detail"].as_str().unwrap().to_owned();
     let start: String = detail
         .chars()
@@ -90,9 +96,10 @@ async fn what_the_gate_refuses_is_a_page_for_people_and_a_problem_for_programs()
     let nobody = gateway.anonymous();
     check(&nobody, Method::GET, "/nothing/here", 404, "no_route").await;
     check(&nobody, Method::POST, "/nothing/here", 404, "no_route").await;
-    check(&nobody, Method::GET, "/app/%2e%2e/x", 400, "path_refused").await;
+    check(&nobody, Method::GET, "/app/%00x", 400, "path_refused").await;
     check(&nobody, Method::GET, "/app/a%2fx", 400, "path_refused").await;
     check(&nobody, Method::GET, "/app", 401, "unauthenticated").await;
+    check(&nobody, Method::POST, "/editors", 401, "unauthenticated").await;
     check(
         &nobody.with_token("x"),
         Method::GET,

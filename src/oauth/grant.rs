@@ -1,0 +1,108 @@
+//! The grants, one per file, and the answer that those for people have in common (RFC 6749 §5.1).
+
+pub(super) mod client;
+pub(super) mod code;
+pub(super) mod refresh;
+
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::domain::Client;
+use crate::domain::Resource;
+use crate::domain::Scope;
+use crate::domain::Session;
+use crate::domain::User;
+use crate::intake::no_store;
+use crate::oauth::OAuth;
+use crate::oauth::error::OAuthError;
+use crate::oauth::form::Form;
+use crate::token::id_token::IdToken;
+use crate::token::opaque::RefreshToken;
+
+/// What a client gets for a person.
+struct Granted<'a> {
+    /// The person, as just read from the store.
+    user: &'a User,
+    /// The session, with the scopes that these tokens are to hold.
+    session: &'a Session,
+    /// For a client that may renew them.
+    refresh: Option<&'a RefreshToken>,
+    /// What the ID token repeats.
+    nonce: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Body {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+}
+
+impl Granted<'_> {
+    fn answer(&self, oauth: &OAuth) -> Response {
+        let accounts = &oauth.accounts;
+        let now = accounts.clock.now();
+        let keys = accounts.keys.load();
+        let access = &accounts.access;
+        let access_token = access.issue(&keys, self.user, self.session, now);
+        let id_token = IdToken {
+            issuer: oauth.places.issuer(),
+            user: self.user,
+            session: self.session,
+            nonce: self.nonce,
+            access_token: &access_token,
+            ttl: accounts.tokens.access_ttl,
+        };
+        let is_openid = self.session.scopes.has(Scope::OPENID);
+        let id_token = is_openid.then(|| id_token.sign(&keys, now));
+        let body = Body {
+            access_token,
+            token_type: "Bearer",
+            expires_in: access.expires_in(),
+            refresh_token: self.refresh.map(RefreshToken::reveal),
+            scope: self.session.scopes.to_string(),
+            id_token,
+        };
+        (no_store(), axum::Json(body)).into_response()
+    }
+}
+
+impl OAuth {
+    /// What a request says that its tokens are for, if it says anything (RFC 8707 §2.2).
+    fn target(&self, client: &Client, form: &Form) -> Result<Option<Option<Resource>>, OAuthError> {
+        let asked = form.get("resource");
+        asked
+            .map(|asked| self.resource(client, Some(asked)))
+            .transpose()
+    }
+
+    /// Ends what a client has for a person who may not sign in with it any more: its roles, or the
+    /// client's, are others than they were.
+    async fn refuse_without_role(
+        &self,
+        client: &Client,
+        user: &User,
+        session: &Session,
+    ) -> Result<(), OAuthError> {
+        if client.admits(user) {
+            return Ok(());
+        }
+        let now = self.accounts.clock.now();
+        let ended = self.accounts.store.end_session(session.id, now).await;
+        let ended = ended.map_err(|error| OAuthError::unavailable(&error))?;
+        self.accounts.bury(ended, now);
+        tracing::info!(
+            client.id = %client.id, user.id = %user.id, session.id = %session.id,
+            "a user may not sign in with a client any more"
+        );
+        Err(OAuthError::InvalidGrant(
+            "This person may not sign in with this client any more.",
+        ))
+    }
+}
