@@ -429,10 +429,7 @@ impl Gate {
             Rejection::Unauthenticated(Unauthenticated::Absent)
         );
         if is_absent {
-            problem.detail =
-                "Only somebody who is signed in may do this, and nothing was done. Sign in, \
-                              go back, and try again."
-                    .into();
+            problem.detail = SIGN_IN_FIRST.into();
         }
         let way_on = is_absent.then(|| self.sign_in.link());
         Failure::with_way_on(&self.look, problem, request_id, way_on)
@@ -527,6 +524,9 @@ impl Gate {
         }
     }
 }
+
+const SIGN_IN_FIRST: &str = "Only somebody who is signed in may do this, and nothing was done. Sign in, go back, and try \
+                             again.";
 
 /// A route that forwards the header as the app's own does not read it as a credential.
 fn credential<'a, B>(route: &Route, inbound: &'a Inbound<B>) -> Option<&'a HeaderValue> {

@@ -14,9 +14,7 @@ await main(async (browser, { origin, other, username, password }) => {
   const ofOther = kept.filter(({ domain }) => domain === new URL(other).hostname);
   const cookies = ofOther.map(({ name }) => name);
   const again = await visitor.go(`${other}/again`);
-  // The app's page names no icon, so that the browser asks for one that is not there.
-  visitor.complaints.length = 0;
-  const wrong = [...visitor.strays];
+  const wrong = [...visitor.strays, ...visitor.complaints];
   await visitor.go(`${other}/auth/nothing`);
   return { wrong, at, text, cookies, again, missing: await visitor.text() };
 });
