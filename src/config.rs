@@ -15,6 +15,7 @@ mod route;
 mod secrets;
 mod upstream;
 mod values;
+mod verify;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -75,6 +76,7 @@ pub use values::fold;
 pub use values::folds_alike;
 #[cfg(any(test, fuzzing))]
 pub(crate) use values::rate;
+pub use verify::Verify;
 
 /// The whole file, checked.
 #[derive(Debug)]
@@ -113,6 +115,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[issuers.NAME]`
     pub issuers: Vec<Issuer>,
+    /// `[verify]`; the endpoint is not there without it.
+    pub verify: Option<Verify>,
     /// `[brand]`
     pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.

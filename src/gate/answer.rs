@@ -77,8 +77,6 @@ pub struct Trail {
     pub own: bool,
     /// Whether it is a preflight that the gate answers itself.
     pub preflight: bool,
-    /// Whether its caller is sent to sign in.
-    pub sign_in: bool,
     /// Whether its answer says that the host is for https only.
     pub hsts: bool,
     /// Whether its cookie is of a session that is dead, or of none.
@@ -104,6 +102,8 @@ pub struct Record {
     host: Option<HeaderValue>,
     path: Path,
     version: Version,
+    /// Of the request that is answered, which is not the one that is logged where that is only described.
+    is_head: bool,
     is_call: bool,
     is_page: bool,
     received_at: Instant,
@@ -122,7 +122,7 @@ enum Path {
 
 impl Record {
     /// Of a request that was understood.
-    pub fn of(scribe: &Rc<Scribe>, inbound: &Inbound) -> Self {
+    pub fn of<B>(scribe: &Rc<Scribe>, inbound: &Inbound<B>) -> Self {
         let (decision, status) = client_gone();
         Self {
             scribe: Rc::clone(scribe),
@@ -132,6 +132,7 @@ impl Record {
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
+            is_head: inbound.method() == Method::HEAD,
             is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
             is_page: is_page(inbound.headers()),
             received_at: inbound.received_at(),
@@ -140,6 +141,15 @@ impl Record {
             status,
             bytes: 0,
         }
+    }
+
+    /// Of a request that another one describes, which is the one that is answered: with the status of
+    /// HTTP, for it is a proxy that asks, whatever its client speaks.
+    pub fn of_described(scribe: &Rc<Scribe>, inbound: &Inbound<()>, asked_by: &Method) -> Self {
+        let mut record = Self::of(scribe, inbound);
+        record.is_head = asked_by == Method::HEAD;
+        record.is_call = false;
+        record
     }
 
     /// Of a request that was not.
@@ -153,6 +163,7 @@ impl Record {
             host: None,
             path: Path::AsSent(unclean.path),
             version: unclean.version,
+            is_head: unclean.is_head,
             is_call: unclean.is_call,
             is_page: unclean.is_page,
             received_at: Instant::now(),
@@ -179,7 +190,7 @@ impl Record {
 
     /// Whether it asks for a header without its content.
     pub fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.is_head
     }
 
     /// Whether it is a call of gRPC, which is refused in words of its own.
@@ -226,7 +237,6 @@ impl Drop for Record {
         let Trail {
             own,
             preflight: _,
-            sign_in: _,
             hsts: _,
             dead_cookie: _,
             by_cookie: _,

@@ -96,12 +96,16 @@ fn code(rejection: &Rejection) -> Code {
         Rejection::Unauthenticated(
             Unauthenticated::KeysWanted(_) | Unauthenticated::IssuerUnavailable,
         ) => Code::Unavailable,
-        Rejection::Unauthenticated(_) | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
+        Rejection::Unauthenticated(_)
+        | Rejection::SignIn(_)
+        | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
         Rejection::Forbidden(_) | Rejection::Origin | Rejection::CrossSite => {
             Code::PermissionDenied
         }
         Rejection::Limited(_) | Rejection::Body(BodyError::TooLarge) => Code::ResourceExhausted,
-        Rejection::Unrouted(Unrouted::NotFound | Unrouted::MethodNotAllowed(_))
+        Rejection::Unrouted(
+            Unrouted::NotFound | Unrouted::VerifyOnly | Unrouted::MethodNotAllowed(_),
+        )
         | Rejection::Malformed(Malformed::Method) => Code::Unimplemented,
         Rejection::Upstream(UpstreamError::Timeout) | Rejection::Body(BodyError::Idle) => {
             Code::DeadlineExceeded
@@ -116,6 +120,8 @@ fn code(rejection: &Rejection) -> Code {
         | Rejection::Busy => Code::Unavailable,
         Rejection::Malformed(_)
         | Rejection::Unrouted(_)
+        | Rejection::Undescribed(_)
+        | Rejection::Brought(_)
         | Rejection::Body(BodyError::Broken)
         | Rejection::Panicked => Code::Internal,
     }

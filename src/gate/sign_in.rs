@@ -6,25 +6,26 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
 use http::StatusCode;
 use http::header;
 use url::Url;
-use url::form_urlencoded::byte_serialize;
+use url::form_urlencoded::Serializer;
 
 use crate::authenticate::Unauthenticated;
 use crate::config::Gateway;
 use crate::config::OnUnauthenticated;
 use crate::config::OwnHosts;
 use crate::gate::answer::AnswerBody;
-use crate::gate::answer::Trail;
 use crate::gate::inbound::Inbound;
 use crate::gate::navigation::is_visit;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Route;
 use crate::page::Link;
+use crate::problem::Problem;
 use crate::token::binding;
 use crate::token::binding::Binding;
 use crate::token::cookie::BINDING_COOKIE;
@@ -55,22 +56,17 @@ impl SignInPage {
         }
     }
 
-    /// What becomes of a request that nobody vouches for: it goes to sign in where its route has it so.
-    ///
-    /// # Errors
-    ///
-    /// The same refusal, for all others.
+    /// What becomes of a request that nobody vouches for: it goes to sign in where its route has it so; all
+    /// others are refused as they were.
     pub(super) fn instead_of<B>(
         &self,
         rejection: Rejection,
         route: &Route,
         inbound: &Inbound<B>,
-        trail: &mut Trail,
-    ) -> Result<Response<AnswerBody>, Rejection> {
-        let is_absent = matches!(
-            rejection,
-            Rejection::Unauthenticated(Unauthenticated::Absent)
-        );
+    ) -> Rejection {
+        let Rejection::Unauthenticated(Unauthenticated::Absent) = rejection else {
+            return rejection;
+        };
         let is_sent = match route.config().on_unauthenticated {
             OnUnauthenticated::Auto => is_visit(inbound),
             OnUnauthenticated::Redirect => {
@@ -78,15 +74,14 @@ impl SignInPage {
             }
             OnUnauthenticated::Refuse => false,
         };
-        if !is_absent || !is_sent {
-            return Err(rejection);
+        if is_sent {
+            Rejection::SignIn(Box::new(self.departure(inbound)))
+        } else {
+            rejection
         }
-        trail.sign_in = true;
-        Ok(self.redirect(inbound))
     }
 
-    /// 303: whatever was asked for is asked for again, and with GET.
-    fn redirect<B>(&self, inbound: &Inbound<B>) -> Response<AnswerBody> {
+    fn departure<B>(&self, inbound: &Inbound<B>) -> Departure {
         let target = inbound.path().target().as_str();
         let host = inbound.host().name();
         let is_elsewhere = self.hosts.has(host) && !self.hosts.is_public(host);
@@ -97,29 +92,58 @@ impl SignInPage {
         };
         // As browsers write it: in ASCII.
         let back = Url::parse(&back).map(String::from).unwrap_or_default();
-        let back: String = byte_serialize(back.as_bytes()).collect();
-        let mut location = format!("{}?return_to={back}", self.url);
-        if location.len() > LOCATION_BYTES_MAX {
-            location.clone_from(&self.url);
+        let mut query = Serializer::new(String::new());
+        query.append_pair("return_to", &back);
+        let known = Binding::known_by(inbound.own_cookies().get(BINDING_COOKIE));
+        let browser = is_elsewhere.then(|| known.unwrap_or_else(Binding::fresh));
+        if let Some(browser) = &browser {
+            query.append_pair(Binding::NAME, &binding::written(browser.hash()));
         }
+        let location = format!("{}?{}", self.url, query.finish());
+        let location = Some(location).filter(|location| location.len() <= LOCATION_BYTES_MAX);
+        let location = HeaderValue::try_from(location.as_ref().unwrap_or(&self.url));
+        Departure {
+            location: location.unwrap_or(HeaderValue::from_static("/")),
+            cookie: browser.map(|browser| browser.set_cookie()),
+        }
+    }
+}
+
+/// The way to the sign-in page and back, for one browser.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    location: HeaderValue,
+    cookie: Option<HeaderValue>,
+}
+
+impl Departure {
+    /// 303: whatever was asked for is asked for with GET.
+    pub(super) fn response(&self) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::empty());
-        if is_elsewhere {
-            let known = Binding::known_by(inbound.own_cookies().get(BINDING_COOKIE));
-            let browser = known.unwrap_or_else(Binding::fresh);
-            let separator = if location.contains('?') { '&' } else { '?' };
-            let hash = binding::written(browser.hash());
-            location.push_str(&format!("{separator}{}={hash}", Binding::NAME));
-            let headers = response.headers_mut();
-            headers.append(header::SET_COOKIE, browser.set_cookie());
-        }
         *response.status_mut() = StatusCode::SEE_OTHER;
-        let headers = response.headers_mut();
-        if let Ok(location) = HeaderValue::try_from(location) {
-            headers.insert(header::LOCATION, location);
-        }
+        response.headers_mut().extend(self.headers());
         // Nobody keeps it, so that it need not say on which headers it depends (RFC 9111 §4.1).
         let no_store = HeaderValue::from_static("no-store");
+        let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, no_store);
         response
+    }
+
+    /// The same, for a proxy that asks in a browser's place.
+    pub(super) fn problem(&self) -> Problem {
+        let detail = "Sign in at the address in Location, which leads back here.";
+        let problem = Problem::new(StatusCode::SEE_OTHER, "unauthenticated", detail);
+        let headers = self.headers();
+        headers.fold(problem, |problem, (name, value)| {
+            problem.with_header(name, value)
+        })
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let cookie = self.cookie.clone();
+        let cookie = cookie.map(|cookie| (header::SET_COOKIE, cookie));
+        [(header::LOCATION, self.location.clone())]
+            .into_iter()
+            .chain(cookie)
     }
 }

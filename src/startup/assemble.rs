@@ -24,6 +24,7 @@ use crate::endpoints;
 use crate::gate::Gate;
 use crate::gate::answer::Scribe;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
@@ -204,6 +205,7 @@ impl Gates {
             request_ids: RequestIds::default(),
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
+            callers: Callers::new(config),
             own_cors: self.own_cors.clone(),
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),

@@ -47,7 +47,7 @@ fn seen(answer: Answer) -> Value {
     seen
 }
 
-/// SECURITY 17, SECURITY 23
+// SECURITY 17, 23
 #[tokio::test(flavor = "multi_thread")]
 async fn one_sign_in_opens_every_host_and_one_sign_out_closes_them_all() {
     let gateway = gateway_with_alice().await;
