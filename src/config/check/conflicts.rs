@@ -29,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 18] = [
+pub const OWN_ENDPOINTS: [&str; 19] = [
     "register",
     "login",
     "refresh",
