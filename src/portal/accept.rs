@@ -50,9 +50,9 @@ pub async fn accept(
         return Err(decline(problem.with_header(header::ALLOW, get)));
     }
     let accounts = &portal.accounts;
-    let sent = Fields::of_query(uri.query()).ok();
-    let sent = sent.and_then(|mut sent| sent.take(TICKET));
-    let ticket = sent.and_then(|sent| OneUse::parse(&accounts.vault, Kind::Ticket, &sent));
+    let (sent, fault) = Fields::with_fault(uri.query().unwrap_or_default());
+    let sent = sent.get(TICKET).filter(|_| fault.is_none());
+    let ticket = sent.and_then(|sent| OneUse::parse(&accounts.vault, Kind::Ticket, sent));
     let ticket = ticket.ok_or_else(|| decline(refused()))?;
 
     // Taken whatever comes of it: a ticket that somebody else has had in their hands is worth nothing.

@@ -18,23 +18,23 @@ use crate::portal::ReturnTo;
 use crate::portal::Visit;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
-/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core
-/// §3.1.2.1).
+/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core §3.1.2.1).
 ///
 /// # Errors
 ///
 /// 400 where `return_to` is not ours, 503.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &visit.query);
+    let query = visit.query(&portal)?;
+    let goal = ReturnTo::read(&portal, query);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
     if let Some(signed_in) = &visit.signed_in
-        && visit.query.get("prompt") != Some("login")
+        && query.get("prompt") != Some("login")
     {
         let going_on = goal.go_on(&portal, signed_in.session).await;
         return going_on.map_err(|problem| visit.decline(&portal, problem));
     }
     let mut view = view(&portal, &visit, &goal).await;
-    if let Some(hint) = visit.query.get("login_hint") {
+    if let Some(hint) = query.get("login_hint") {
         hint.clone_into(&mut view.identifier);
     }
     Ok(visit.show(StatusCode::OK, &view))
