@@ -10,6 +10,7 @@ mod changes;
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod files;
 mod keys;
 mod sessions;
@@ -293,6 +294,11 @@ const MIGRATIONS: &[Step] = &[
         5,
         "audience of sessions",
         include_str!("migrations/sqlite/0005_audience_of_sessions.sql"),
+    ),
+    (
+        8,
+        "device codes",
+        include_str!("migrations/sqlite/0008_device_codes.sql"),
     ),
 ];
 

@@ -209,7 +209,7 @@ pub(super) async fn insert(
 }
 
 /// The session of a browser that has not ended, and its user, who is this one and not disabled.
-async fn living_parent(
+pub(super) async fn living_parent(
     connection: &mut SqliteConnection,
     parent: SessionId,
     user: UserId,
