@@ -14,6 +14,7 @@ mod route;
 mod secrets;
 mod upstream;
 mod values;
+mod verify;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -72,6 +73,7 @@ pub use values::fold;
 pub use values::folds_alike;
 #[cfg(any(test, fuzzing))]
 pub(crate) use values::rate;
+pub use verify::Verify;
 
 /// The whole file, checked.
 #[derive(Debug)]
@@ -110,6 +112,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `[issuers.NAME]`
     pub issuers: Vec<Issuer>,
+    /// `[verify]`; the endpoint is not there without it.
+    pub verify: Option<Verify>,
     /// `[brand]`
     pub brand: Brand,
     /// `[admin] listen`; nothing is served without it.

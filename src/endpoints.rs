@@ -76,6 +76,11 @@ pub fn router(
                 .merge(pages(post(portal::account::end_other_sessions))),
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
+            "connections/{client}" => pages(post(portal::account::disconnect)),
+            "oauth/authorize" => {
+                for_clients(get(oauth::authorize::show).post(oauth::authorize::post))
+            }
+            "oauth/consent" => for_clients(post(oauth::authorize::consent)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/userinfo" => {
@@ -85,7 +90,9 @@ pub fn router(
             _ => continue,
         };
         let allowed = match name {
-            "register" | "login" | "logout" | "oauth/userinfo" => "GET, HEAD, POST",
+            "register" | "login" | "logout" | "oauth/authorize" | "oauth/userinfo" => {
+                "GET, HEAD, POST"
+            }
             "signed-out" | "me" | "account" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod certificate;
 mod cookie;
 pub mod cors;
+pub mod described;
 pub mod door;
 pub mod endpoint;
 mod forward;
@@ -28,6 +29,7 @@ pub mod source;
 pub mod streams;
 pub mod strip;
 pub mod tunnel;
+mod vouch;
 pub mod websocket;
 
 use std::pin::pin;
@@ -58,6 +60,7 @@ use crate::gate::answer::Trail;
 use crate::gate::cookie::clear_cookie;
 use crate::gate::cookie::keep_private;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::Endpoint;
 use crate::gate::endpoint::OwnPaths;
@@ -101,7 +104,9 @@ pub struct Gate {
     pub limits: Limits,
     /// Where our own endpoints are.
     pub own_paths: OwnPaths,
-    /// Which origins may call them.
+    /// Who may ask about requests of others.
+    pub callers: Option<Callers>,
+    /// Which origins may call our own endpoints.
     pub own_cors: Option<Arc<CorsPolicy>>,
     /// Whether browsers are told to come back over https only.
     pub hsts: Hsts,
@@ -171,6 +176,11 @@ impl Gate {
         connection: &Connection,
         request: Request<ClientBody>,
     ) -> Response<AnswerBody> {
+        if let Some(callers) = &self.callers
+            && let Some(manner) = callers.manner(connection, &request)
+        {
+            return Box::pin(self.vouch(callers, manner, connection, request)).await;
+        }
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
@@ -232,21 +242,8 @@ impl Gate {
                 Ok(preflight(&methods, &inbound))
             }
             Destination::Upstream(route) => {
-                let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
-                    false => None,
-                    true => Box::pin(self.known_by_cookie(route, &inbound, trail)).await?,
-                };
-                let permit = match self.decide(route, &inbound, by_cookie.clone()) {
-                    Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
-                        Box::pin(self.authenticator.keys_asked(place)).await;
-                        self.decide(route, &inbound, by_cookie)?
-                    }
-                    decided => decided?,
-                };
-                if let Caller::Known(identity) = permit.caller() {
-                    trail.identity = Some(identity.clone());
-                }
-                self.limits.admit_caller(&permit, inbound.source(), spent)?;
+                route.leads_somewhere()?;
+                let permit = self.permit(route, &inbound, trail, spent).await?;
                 let party = self.party(&permit, inbound.source());
                 let websocket = inbound.take_websocket();
                 let request = self.outbound(&permit, inbound)?;
@@ -263,10 +260,36 @@ impl Gate {
         }
     }
 
+    /// Leave to pass a route, once what the caller may spend there is spent.
+    async fn permit<B>(
+        &self,
+        route: &Arc<Route>,
+        inbound: &Inbound<B>,
+        trail: &mut Trail,
+        spent: &mut Spent,
+    ) -> Result<Permit, Rejection> {
+        let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
+            false => None,
+            true => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
+        };
+        let permit = match self.decide(route, inbound, by_cookie.clone()) {
+            Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
+                Box::pin(self.authenticator.keys_asked(place)).await;
+                self.decide(route, inbound, by_cookie)?
+            }
+            decided => decided?,
+        };
+        if let Caller::Known(identity) = permit.caller() {
+            trail.identity = Some(identity.clone());
+        }
+        self.limits.admit_caller(&permit, inbound.source(), spent)?;
+        Ok(permit)
+    }
+
     /// On whose behalf an app is asked.
     fn party(&self, permit: &Permit, source: &Source) -> Party {
         let upstream = match permit.target() {
-            Target::Echo => None,
+            Target::Echo | Target::Verify => None,
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let hashed = upstream.and_then(Upstream::hashes);
@@ -312,6 +335,11 @@ impl Gate {
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
             Ok(Destination::Upstream(route)) => {
                 self.decide(route, &inbound, None).and_then(|permit| {
+                    if route.leads_somewhere().is_err() {
+                        let mut told = HeaderMap::new();
+                        self.headers.identify(&mut told, &permit, &inbound);
+                        return Ok(Some((inbound.path().target().clone(), told)));
+                    }
                     let target = permit.target_for_app(inbound.path())?;
                     let mut headers = inbound.take_headers();
                     self.headers.complete(&mut headers, &permit, &inbound);
@@ -354,6 +382,7 @@ impl Gate {
             && let Some(cors) = route.cors()
         {
             trail.route = Some(Arc::clone(route));
+            route.leads_somewhere()?;
             route.admit(&inbound.source().address)?;
             if !cors.admits(origin) {
                 return Err(Rejection::Origin);
@@ -369,7 +398,7 @@ impl Gate {
 
     /// Who asks from another origin, and the policy that answers. Known before anything is decided,
     /// so that a refusal can be read as well as an answer; `None`, at no cost, for everybody else.
-    fn reader(&self, inbound: &Inbound) -> Option<Reader<'_>> {
+    fn reader<B>(&self, inbound: &Inbound<B>) -> Option<Reader<'_>> {
         let origin = inbound.headers().get(header::ORIGIN)?.clone();
         let (path, method) = (inbound.path(), inbound.method());
         if self.own_paths.find(path, method).is_some() {
@@ -475,7 +504,7 @@ impl Gate {
         response.map(|body| body.recorded(record, &self.streams))
     }
 
-    fn count_dropped(&self, inbound: &Inbound) {
+    fn count_dropped<B>(&self, inbound: &Inbound<B>) {
         let dropped = inbound.dropped();
         for (reason, count) in [
             ("identity_alias", dropped.identity),

@@ -3,6 +3,7 @@
 //! Each endpoint is a file. It must never answer for a client that has not proven who it is, nor
 //! tell one client anything about another's tokens.
 
+pub mod authorize;
 pub mod client;
 pub mod error;
 pub mod form;
@@ -24,11 +25,14 @@ use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::oauth::metadata::Places;
 use crate::oauth::resource::Documents;
+use crate::portal::HasPortal;
+use crate::portal::Portal;
 
 /// What the endpoints of OAuth stand on.
 #[derive(Debug)]
 pub struct OAuth {
     accounts: Arc<Accounts>,
+    portal: Arc<Portal>,
     declared: HashMap<ClientId, Client>,
     places: Places,
     resources: Resources,
@@ -37,14 +41,21 @@ pub struct OAuth {
 
 impl OAuth {
     /// For the clients of the file, and those of the store.
-    pub fn new(accounts: Arc<Accounts>, config: &Config) -> Self {
+    pub fn new(accounts: Arc<Accounts>, portal: Arc<Portal>, config: &Config) -> Self {
         let by_id = |client: &Client| (client.id.clone(), client.clone());
         Self {
             accounts,
+            portal,
             declared: config.clients.iter().map(by_id).collect(),
             places: Places::new(config),
             resources: config.resources(),
             documents: Documents::new(config),
         }
+    }
+}
+
+impl HasPortal for Arc<OAuth> {
+    fn portal(&self) -> &Arc<Portal> {
+        &self.portal
     }
 }

@@ -15,6 +15,7 @@ pub mod sign_in;
 pub mod sign_out;
 mod visit;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::response::IntoResponse as _;
@@ -25,9 +26,14 @@ use http::header;
 use url::Url;
 
 use crate::account::Accounts;
-use crate::config::Gateway;
+use crate::config::Config;
+use crate::domain::Client;
+use crate::domain::ClientId;
+use crate::domain::Scope;
+use crate::domain::Scopes;
 use crate::page::Look;
 use crate::portal::csrf::FormKey;
+use crate::store::Unavailable;
 
 pub use declined::Declined;
 pub use posted::Posted;
@@ -44,17 +50,39 @@ pub struct Portal {
     forms: FormKey,
     public_url: Url,
     prefix: String,
+    /// What scopes allow, in words.
+    words: HashMap<String, String>,
+    /// The clients of the file.
+    declared: HashMap<ClientId, Client>,
+}
+
+/// What knows the portal: the state of whatever shows pages.
+pub trait HasPortal {
+    /// The portal.
+    fn portal(&self) -> &Arc<Portal>;
+}
+
+impl HasPortal for Arc<Portal> {
+    fn portal(&self) -> &Arc<Portal> {
+        self
+    }
 }
 
 impl Portal {
     /// Pages live on `public_url`, below the prefix.
-    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, gateway: &Gateway) -> Self {
+    pub fn new(accounts: Arc<Accounts>, look: Arc<Look>, config: &Config) -> Self {
+        let built_in = Scope::BUILT_IN.map(|(scope, words)| (scope.to_owned(), words.to_owned()));
+        let scopes = config.scopes.iter();
+        let scopes = scopes.map(|(scope, words)| (scope.to_string(), words.clone()));
+        let by_id = |client: &Client| (client.id.clone(), client.clone());
         Self {
+            words: built_in.into_iter().chain(scopes).collect(),
+            declared: config.clients.iter().map(by_id).collect(),
             forms: FormKey::new(&accounts.vault),
             accounts,
             look,
-            public_url: gateway.public_url.clone(),
-            prefix: gateway.prefix.clone(),
+            public_url: config.gateway.public_url.clone(),
+            prefix: config.gateway.prefix.clone(),
         }
     }
 
@@ -66,6 +94,25 @@ impl Portal {
     /// `public_url`: where pages live.
     pub fn public_url(&self) -> &Url {
         &self.public_url
+    }
+
+    /// What scopes allow, in words.
+    pub fn words(&self, scopes: &Scopes) -> Vec<String> {
+        let words = scopes.iter().map(|scope| {
+            let scope = scope.as_str();
+            let words = self.words.get(scope);
+            words.map_or_else(|| scope.to_owned(), Clone::clone)
+        });
+        words.collect()
+    }
+
+    /// A client, to be named: of the file, or of the store, where it may be disabled.
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, Unavailable> {
+        if let Some(client) = self.declared.get(id) {
+            return Ok(Some(client.clone()));
+        }
+        let stored = self.accounts.store.client(id).await?;
+        Ok(stored.map(|stored| stored.client))
     }
 
     /// The same target on `public_url`.

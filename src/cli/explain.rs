@@ -320,8 +320,12 @@ fn write_text(
         }
         Ok(None) => writeln!(output, "decision  the gateway answers this itself")?,
         Ok(Some((target, headers))) => {
-            writeln!(output, "decision  allow; the app would get")?;
-            writeln!(output, "          {method} {target}")?;
+            if is_vouched_for(explained) {
+                writeln!(output, "decision  vouch; whoever asks verify is told")?;
+            } else {
+                writeln!(output, "decision  allow; the app would get")?;
+                writeln!(output, "          {method} {target}")?;
+            }
             for (name, value) in headers {
                 writeln!(
                     output,
@@ -356,10 +360,21 @@ fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
         Ok(Some((target, headers))) => {
             let request =
                 json!({ "target": target.to_string(), "headers": fields(explained, headers) });
-            (json!("allow"), Some(request))
+            let decision = if is_vouched_for(explained) {
+                "vouch"
+            } else {
+                "allow"
+            };
+            (json!(decision), Some(request))
         }
     };
     json!({ "route": route, "decision": decision, "request": request })
+}
+
+/// Whether the request is one that another server forwards, once it has asked.
+fn is_vouched_for(explained: &Explained) -> bool {
+    let route = explained.route.as_ref();
+    route.is_some_and(|route| route.leads_somewhere().is_err())
 }
 
 fn fields(explained: &Explained, headers: &HeaderMap) -> Value {

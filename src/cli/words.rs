@@ -65,6 +65,7 @@ pub(super) fn limits(route: &Route) -> String {
 pub(super) fn upstream<'a>(route: &Route, config: &'a Config) -> &'a str {
     match route.target {
         Target::Echo => "echo",
+        Target::Verify => "verify",
         Target::Upstream(index) => config
             .upstreams
             .get(index)

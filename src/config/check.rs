@@ -12,6 +12,7 @@ mod listeners;
 mod routes;
 mod same_app;
 mod upstreams;
+mod verify;
 
 use std::fs::File;
 use std::io;
@@ -137,7 +138,7 @@ pub(super) fn text(
 }
 
 fn config(root: &Table<'_>, file: &Path) -> Config {
-    root.later(&["mail", "lockout", "providers", "acme", "verify"]);
+    root.later(&["mail", "lockout", "providers", "acme"]);
     let listeners = listeners::listeners(root);
     let certificates = listeners::certificates(root, &listeners);
     let (identity, headers) = root.table("identity", identity::identity);
@@ -163,6 +164,7 @@ fn config(root: &Table<'_>, file: &Path) -> Config {
         clients: clients::clients(root, &scopes),
         scopes,
         issuers,
+        verify: verify::verify(root),
         brand: root.table("brand", brand),
         admin: root.table("admin", listeners::admin),
         log: root.table("log", log),

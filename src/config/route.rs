@@ -92,6 +92,8 @@ pub enum Target {
     Echo,
     /// An index into [`Config::upstreams`].
     Upstream(usize),
+    /// Nowhere: the route is only for those who ask `verify` about it.
+    Verify,
 }
 
 /// Under which paths the app knows what the gateway's clients ask for.

@@ -101,6 +101,8 @@ pub struct Record {
     host: Option<HeaderValue>,
     path: Path,
     version: Version,
+    /// Of the request that is answered, which is not the one that is logged where that is only described.
+    is_head: bool,
     is_call: bool,
     received_at: Instant,
     /// What was learned.
@@ -118,7 +120,7 @@ enum Path {
 
 impl Record {
     /// Of a request that was understood.
-    pub fn of(scribe: &Rc<Scribe>, inbound: &Inbound) -> Self {
+    pub fn of<B>(scribe: &Rc<Scribe>, inbound: &Inbound<B>) -> Self {
         let (decision, status) = client_gone();
         Self {
             scribe: Rc::clone(scribe),
@@ -128,6 +130,7 @@ impl Record {
             host: Some(inbound.host().sent().clone()),
             path: Path::Checked(inbound.path().clone()),
             version: inbound.version(),
+            is_head: inbound.method() == Method::HEAD,
             is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
@@ -135,6 +138,15 @@ impl Record {
             status,
             bytes: 0,
         }
+    }
+
+    /// Of a request that another one describes, which is the one that is answered: with the status of
+    /// HTTP, for it is a proxy that asks, whatever its client speaks.
+    pub fn of_described(scribe: &Rc<Scribe>, inbound: &Inbound<()>, asked_by: &Method) -> Self {
+        let mut record = Self::of(scribe, inbound);
+        record.is_head = asked_by == Method::HEAD;
+        record.is_call = false;
+        record
     }
 
     /// Of a request that was not.
@@ -148,6 +160,7 @@ impl Record {
             host: None,
             path: Path::AsSent(unclean.path),
             version: unclean.version,
+            is_head: unclean.is_head,
             is_call: unclean.is_call,
             received_at: Instant::now(),
             trail: Trail::default(),
@@ -173,7 +186,7 @@ impl Record {
 
     /// Whether it asks for a header without its content.
     pub fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+        self.is_head
     }
 
     /// Whether it is a call of gRPC, which is refused in words of its own.

@@ -30,10 +30,10 @@ use crate::token::cookie::is_own;
 impl Gate {
     /// Whose session the cookie is of, where the route asks and nothing else says so. A dead one counts
     /// as absent. What is not remembered is read from the store, behind the door.
-    pub(super) async fn known_by_cookie(
+    pub(super) async fn known_by_cookie<B>(
         &self,
         route: &Arc<Route>,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
         trail: &mut Trail,
     ) -> Result<Option<Identity>, Rejection> {
         route.admit(&inbound.source().address)?;
@@ -59,9 +59,9 @@ impl Gate {
 
     /// Which session the cookie names. One that is forged, or of another host, names none; neither do two of
     /// them, of which somebody has slipped one in.
-    pub(super) fn named_by_cookie(
+    pub(super) fn named_by_cookie<B>(
         &self,
-        inbound: &Inbound,
+        inbound: &Inbound<B>,
         trail: &mut Trail,
     ) -> Option<SessionId> {
         let cookies = inbound.own_cookies();
@@ -75,7 +75,7 @@ impl Gate {
 
 /// Whether the page that has the browser send this is of the same origin, or of one that the route
 /// admits with its user's cookies.
-fn is_own_page(route: &Route, inbound: &Inbound) -> bool {
+fn is_own_page<B>(route: &Route, inbound: &Inbound<B>) -> bool {
     let mut origins = inbound.headers().get_all(header::ORIGIN).iter();
     let (origin, more) = (origins.next(), origins.next());
     let is_admitted = |origin| {

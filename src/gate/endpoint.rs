@@ -80,9 +80,10 @@ fn is_own(path: &RequestPath, first: &str) -> bool {
     let mut candidates = OWN_ENDPOINTS.iter().filter(begins);
     candidates.any(|own| {
         let mut sent = path.segments();
-        own.split('/')
-            .all(|own| sent.next().is_some_and(|sent| sent == own || own == "{id}"))
-            && sent.next().is_none()
+        own.split('/').all(|own| {
+            sent.next()
+                .is_some_and(|sent| sent == own || own.starts_with('{'))
+        }) && sent.next().is_none()
     })
 }
 

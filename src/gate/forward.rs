@@ -28,6 +28,7 @@ use crate::gate::inbound::Inbound;
 use crate::gate::inbound::WebSocket;
 use crate::gate::reject::Rejection;
 use crate::gate::route::Permit;
+use crate::gate::route::Unrouted;
 use crate::gate::streams::Lease;
 use crate::gate::strip::nominated_by_connection;
 use crate::gate::tunnel::Tunnel;
@@ -48,6 +49,7 @@ impl Gate {
     ) -> Result<Response<AnswerBody>, Rejection> {
         let upstream = match permit.target() {
             Target::Echo => return Box::pin(echo(permit, request)).await,
+            Target::Verify => return Err(Unrouted::VerifyOnly.into()),
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;
@@ -78,6 +80,7 @@ impl Gate {
         handshake.complete(request.headers_mut());
         let upstream = match permit.target() {
             Target::Echo => return echo(permit, request).await,
+            Target::Verify => return Err(Unrouted::VerifyOnly.into()),
             Target::Upstream(index) => self.upstreams.get(*index),
         };
         let upstream = upstream.ok_or(UpstreamError::Unreachable)?;

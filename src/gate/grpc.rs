@@ -101,7 +101,9 @@ fn code(rejection: &Rejection) -> Code {
             Code::PermissionDenied
         }
         Rejection::Limited(_) | Rejection::Body(BodyError::TooLarge) => Code::ResourceExhausted,
-        Rejection::Unrouted(Unrouted::NotFound | Unrouted::MethodNotAllowed(_))
+        Rejection::Unrouted(
+            Unrouted::NotFound | Unrouted::VerifyOnly | Unrouted::MethodNotAllowed(_),
+        )
         | Rejection::Malformed(Malformed::Method) => Code::Unimplemented,
         Rejection::Upstream(UpstreamError::Timeout) | Rejection::Body(BodyError::Idle) => {
             Code::DeadlineExceeded
@@ -116,6 +118,8 @@ fn code(rejection: &Rejection) -> Code {
         | Rejection::Busy => Code::Unavailable,
         Rejection::Malformed(_)
         | Rejection::Unrouted(_)
+        | Rejection::Undescribed(_)
+        | Rejection::Brought(_)
         | Rejection::Body(BodyError::Broken)
         | Rejection::Panicked => Code::Internal,
     }

@@ -96,18 +96,19 @@ impl Headers {
         {
             headers.insert(CLIENT_CERT, value.clone());
         }
-        if let Caller::Known(identity) = permit.caller() {
-            self.identify(headers, identity, permit, inbound);
-        }
+        self.identify(headers, permit, inbound);
     }
 
-    fn identify<B>(
+    /// Who is calling: all of it, and nothing where nobody is known.
+    pub(super) fn identify<B>(
         &self,
         headers: &mut HeaderMap,
-        identity: &Identity,
         permit: &Permit,
         inbound: &Inbound<B>,
     ) {
+        let Caller::Known(identity) = permit.caller() else {
+            return;
+        };
         let names = &permit.route().config().identity;
         let told = identity.told();
         let mut tell = |name: &Option<HeaderName>, value: &Option<HeaderValue>| {

@@ -53,6 +53,7 @@ pub struct Inbound<B = ClientBody> {
     request_id: RequestId,
     received_at: Instant,
     dropped: Dropped,
+    is_handshake: bool,
     websocket: Option<WebSocket>,
     body: B,
 }
@@ -129,6 +130,7 @@ impl<B> Inbound<B> {
             Ok(checked) => checked,
             Err(malformed) => {
                 let unclean = Unclean {
+                    is_head: method == Method::HEAD,
                     is_call: grpc::is_call(&method, version, &headers),
                     method,
                     path: uri.path().to_owned(),
@@ -164,6 +166,7 @@ impl<B> Inbound<B> {
             request_id,
             received_at: Instant::now(),
             dropped,
+            is_handshake: handshake.is_some(),
             websocket: handshake.and_then(|handshake| {
                 let client = extensions.remove::<OnUpgrade>()?;
                 Some(WebSocket { handshake, client })
@@ -253,9 +256,9 @@ impl<B> Inbound<B> {
         websocket.is_some_and(|websocket| websocket.handshake.is_extended_connect())
     }
 
-    /// Whether it asks for a WebSocket.
+    /// Whether it asks for a WebSocket, also where nobody here could open one.
     pub fn is_handshake(&self) -> bool {
-        self.websocket.is_some()
+        self.is_handshake
     }
 
     /// Takes the handshake out, where there is one.
@@ -296,6 +299,8 @@ pub struct Unclean {
     pub path: String,
     /// The protocol version.
     pub version: Version,
+    /// Whether what is answered asks for a header without its content.
+    pub is_head: bool,
     /// Whether it is a call of gRPC.
     pub is_call: bool,
     /// Who is held responsible.

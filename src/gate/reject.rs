@@ -9,6 +9,7 @@ use http::header;
 
 use crate::authenticate::Unauthenticated;
 use crate::body::BodyError;
+use crate::gate::described::Undescribed;
 use crate::gate::inbound::Malformed;
 use crate::gate::limit::Limited;
 use crate::gate::resource::DescribedResource;
@@ -44,6 +45,10 @@ pub enum Rejection {
     Upstream(UpstreamError),
     /// A preflight from an origin that the route does not admit.
     Origin,
+    /// Somebody asks about a request, and does not say what it is.
+    Undescribed(Undescribed),
+    /// A request that is only asked about has a header that would reach the app, and apps believe.
+    Brought(HeaderName),
     /// A page of another site had a browser send something in its user's name.
     CrossSite,
     /// The session is not known here, and the store does not answer.
@@ -61,8 +66,10 @@ impl Rejection {
         let verdict = match self {
             Self::Malformed(_) | Self::Body(_) | Self::Origin | Self::CrossSite => "refused",
             Self::Limited(_) => "limited",
-            Self::Unrouted(Unrouted::NotFound) => "not_found",
-            Self::Unrouted(_) => "refused",
+            Self::Unrouted(Unrouted::NotFound | Unrouted::VerifyOnly | Unrouted::OwnEndpoint) => {
+                "not_found"
+            }
+            Self::Unrouted(_) | Self::Undescribed(_) | Self::Brought(_) => "refused",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::Upstream(_) => "upstream_failed",
@@ -89,6 +96,19 @@ impl Rejection {
                 StatusCode::FORBIDDEN,
                 "origin_refused",
                 "This route's cors does not admit the origin of the request.",
+            ),
+            Self::Undescribed(undescribed) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "not_described",
+                undescribed.to_string(),
+            ),
+            Self::Brought(header) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "header_refused",
+                format!(
+                    "The app could take {header} for what the gateway says; the request must come \
+                     without it."
+                ),
             ),
             Self::CrossSite => Problem::cross_site(),
             Self::StoreUnavailable => Problem::store_unavailable(),
@@ -222,6 +242,18 @@ fn of_unrouted(unrouted: &Unrouted) -> Problem {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
             with(problem, header::ALLOW, allowed)
         }
+        Unrouted::VerifyOnly => Problem::new(
+            StatusCode::NOT_FOUND,
+            "verify_only",
+            "This host and path are served by another server, which asks this gateway about its \
+             requests; they are not served here.",
+        ),
+        Unrouted::OwnEndpoint => Problem::new(
+            StatusCode::NOT_FOUND,
+            "own_endpoint",
+            "This path is the gateway's own: the proxy in front has to forward it to the gateway, \
+             without asking.",
+        ),
         Unrouted::Oddity(key) => path(format!(
             "The path has a spelling that apps read in different ways; the route would have to \
              allow it with path_allow = [\"{key}\"]."
@@ -354,7 +386,7 @@ macro_rules! rejection_from {
     };
 }
 
-rejection_from!(Malformed, Limited, Unrouted);
+rejection_from!(Malformed, Limited, Unrouted, Undescribed);
 
 impl From<Unauthenticated> for Rejection {
     /// A token that does not pass here whatever it says is no credential that is not good.

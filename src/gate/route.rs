@@ -207,6 +207,18 @@ impl Route {
         })
     }
 
+    /// Whether it has an app. One without is for those who ask `verify`.
+    ///
+    /// # Errors
+    ///
+    /// Where it has none.
+    pub fn leads_somewhere(&self) -> Result<(), Unrouted> {
+        match self.config.target {
+            Target::Verify => Err(Unrouted::VerifyOnly),
+            Target::Echo | Target::Upstream(_) => Ok(()),
+        }
+    }
+
     /// Its configuration.
     pub fn config(&self) -> &config::Route {
         &self.config
@@ -369,6 +381,10 @@ pub enum Unrouted {
     Ambiguous,
     /// What an app would understand is always refused.
     Path(PathRefusal),
+    /// The route is only for those who ask `verify` about it.
+    VerifyOnly,
+    /// An endpoint of our own, which nobody else's answer may stand for.
+    OwnEndpoint,
 }
 
 impl Routes {

@@ -144,7 +144,7 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// An address, with the port or brackets that some proxies write.
-fn parse_entry(entry: &str) -> Option<IpAddr> {
+pub(super) fn parse_entry(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
     let address = entry
         .parse::<IpAddr>()

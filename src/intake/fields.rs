@@ -3,6 +3,7 @@
 //! Two parties that read a repeated name in two ways are a way in, so that it is refused.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use http::header;
 
@@ -24,6 +25,16 @@ pub enum NoFields {
     /// The same name again.
     #[error("The parameter {0:?} is there more than once.")]
     Repeated(String),
+}
+
+impl NoFields {
+    /// Whether it is about one of these names, or may be.
+    pub fn is_about(&self, names: &[&str]) -> bool {
+        match self {
+            Self::Repeated(name) => names.contains(&name.as_str()),
+            Self::Kind | Self::NotUtf8 => true,
+        }
+    }
 }
 
 impl Fields {
@@ -51,19 +62,35 @@ impl Fields {
         Self::parse(query.unwrap_or_default().as_bytes())
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, NoFields> {
+    /// Reads a query all the same, and says what is wrong with it: for whoever has to know whom to tell. Of a
+    /// repeated name the first value counts.
+    pub fn with_fault(query: &str) -> (Self, Option<NoFields>) {
         let mut fields = HashMap::new();
-        for (name, value) in url::form_urlencoded::parse(bytes) {
+        let mut fault = None;
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             // Which is what stands for bytes that are none.
             if value.contains('\u{fffd}') || name.contains('\u{fffd}') {
-                return Err(NoFields::NotUtf8);
+                fault.get_or_insert(NoFields::NotUtf8);
             }
-            let repeated = fields.insert(name.clone().into_owned(), value.into_owned());
-            if repeated.is_some() {
-                return Err(NoFields::Repeated(name.chars().take(64).collect()));
+            match fields.entry(name.into_owned()) {
+                Entry::Vacant(place) => {
+                    place.insert(value.into_owned());
+                }
+                Entry::Occupied(place) => {
+                    let name = place.key().chars().take(64).collect();
+                    fault.get_or_insert(NoFields::Repeated(name));
+                }
             }
         }
-        Ok(Self(fields))
+        (Self(fields), fault)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, NoFields> {
+        let text = std::str::from_utf8(bytes).map_err(|_| NoFields::NotUtf8)?;
+        match Self::with_fault(text) {
+            (fields, None) => Ok(fields),
+            (_, Some(fault)) => Err(fault),
+        }
     }
 
     /// A value; one that is empty is one that was not sent (RFC 6749 §3.1).

@@ -61,7 +61,7 @@ impl OAuth {
     }
 
     /// The file goes before the store, whatever was made there.
-    async fn find(&self, id: &str) -> Result<Option<Proven>, OAuthError> {
+    pub(super) async fn find(&self, id: &str) -> Result<Option<Proven>, OAuthError> {
         let Ok(id) = ClientId::parse(id) else {
             return Ok(None);
         };

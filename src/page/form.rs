@@ -121,6 +121,17 @@ pub struct App {
     pub host: Option<String>,
 }
 
+impl App {
+    /// What a person can check of where they are sent: host and port, or the scheme of an app of their own.
+    pub fn place(url: &Url) -> String {
+        match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (Some(host), None) => host.to_owned(),
+            (None, _) => url.scheme().to_owned(),
+        }
+    }
+}
+
 /// A moment, in words and for machines.
 #[derive(Clone, Debug)]
 pub struct When {

@@ -14,12 +14,17 @@ use crate::account::sessions::end_one;
 use crate::account::sessions::end_others;
 use crate::account::unavailable;
 use crate::authenticate::BrowserSessions;
+use crate::domain::Client;
+use crate::domain::ClientId;
 use crate::domain::EmailAddress;
 use crate::domain::Handle;
 use crate::domain::Password;
+use crate::domain::RedirectUri;
 use crate::domain::Role;
 use crate::domain::Username;
 use crate::page::Account;
+use crate::page::App;
+use crate::page::ConnectedApp;
 use crate::page::Field;
 use crate::page::Notice;
 use crate::page::Profile;
@@ -45,6 +50,7 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
     view.notice = match visit.query.get("done") {
         Some("password") => Some("Your password is changed, and every other session has ended."),
         Some("session") => Some("The session has ended."),
+        Some("connection") => Some("The app has no access to your account any more."),
         Some("sessions") => Some("All other sessions have ended."),
         _ => None,
     }
@@ -115,6 +121,65 @@ pub async fn end_other_sessions(
     Ok(done(&portal, "sessions"))
 }
 
+/// `POST connections/{client}` with a form: takes back what the client was allowed, and ends what it has.
+///
+/// # Errors
+///
+/// The way to the sign-in page; 400, 403, 503.
+pub async fn disconnect(
+    State(portal): State<Arc<Portal>>,
+    Path(client): Path<String>,
+    Posted { visit, .. }: Posted,
+) -> Result<Response, Declined> {
+    let signed_in = visit.must_be_signed_in(&portal)?;
+    if let Ok(client) = ClientId::parse(&client) {
+        let accounts = &portal.accounts;
+        let now = accounts.clock.now();
+        let user = signed_in.user;
+        let ended = accounts.store.disconnect_client(user, &client, now).await;
+        let ended = ended.map_err(|error| visit.decline(&portal, unavailable(&error)))?;
+        tracing::info!(user.id = %user, client.id = %client, sessions.ended = ended.len(), "disconnected a client");
+        accounts.bury(ended, now);
+    }
+    Ok(done(&portal, "connection"))
+}
+
+/// What may act for the person.
+async fn apps(
+    portal: &Portal,
+    visit: &Visit,
+    signed_in: &SignedIn,
+) -> Result<Vec<ConnectedApp>, Declined> {
+    let accounts = &portal.accounts;
+    let decline = |error| visit.decline(portal, unavailable(&error));
+    let now = accounts.clock.now();
+    let connected = accounts.store.connected_clients(signed_in.user, now).await;
+    let mut apps = Vec::new();
+    for connected in connected.map_err(decline)? {
+        let client = portal.client(&connected.client).await.map_err(decline)?;
+        let title = client.as_ref().map(Client::title);
+        let redirect = client
+            .as_ref()
+            .and_then(|client| client.redirect_uris.first());
+        let redirect = redirect.and_then(RedirectUri::url);
+        apps.push(ConnectedApp {
+            app: App {
+                name: title
+                    .unwrap_or_else(|| connected.client.as_str())
+                    .to_owned(),
+                host: redirect.as_ref().map(App::place),
+            },
+            scopes: portal.words(&connected.scopes),
+            since: When::past(connected.since, now),
+            disconnect: visit.form(
+                portal,
+                portal.path(&format!("connections/{}", connected.client)),
+            ),
+        });
+    }
+    Ok(apps)
+}
+
 /// Back to the page, which says what was done.
 fn done(portal: &Portal, what: &str) -> Response {
     see_other(&format!("{}?done={what}", portal.path("account")))
@@ -135,6 +200,8 @@ async fn view<'a>(
     let idle = accounts.sessions.rules().idle;
     let sessions = accounts.store.sessions_of(signed_in.user, now, idle).await;
     let mut sessions = sessions.map_err(|error| decline(unavailable(&error)))?;
+    // What apps hold is listed with the apps.
+    sessions.retain(|session| session.client.is_first_party());
     sessions.sort_by_key(|session| session.id != signed_in.session);
     let post = |name: &str| visit.form(portal, portal.path(name));
     let rows = sessions.iter().map(|session| SessionRow {
@@ -161,7 +228,7 @@ async fn view<'a>(
         current_password: Field::default(),
         new_password: Field::default(),
         password_length_min: accounts.rules.password_length_min,
-        apps: Vec::new(),
+        apps: apps(portal, visit, signed_in).await?,
         providers: Vec::new(),
         tokens: None,
         sign_out: post("logout"),

@@ -1,7 +1,5 @@
 //! A form that was filled in on a page of ours, by the browser that it was shown to.
 
-use std::sync::Arc;
-
 use axum::extract::FromRequest;
 use axum::extract::FromRequestParts as _;
 use axum::extract::Request;
@@ -11,7 +9,7 @@ use crate::intake::Fields;
 use crate::intake::Sent;
 use crate::intake::Site;
 use crate::portal::Declined;
-use crate::portal::Portal;
+use crate::portal::HasPortal;
 use crate::portal::Visit;
 use crate::problem::Problem;
 
@@ -24,15 +22,16 @@ pub struct Posted {
     pub fields: Fields,
 }
 
-impl FromRequest<Arc<Portal>> for Posted {
+impl<S: HasPortal + Send + Sync> FromRequest<S> for Posted {
     type Rejection = Declined;
 
-    async fn from_request(request: Request, portal: &Arc<Portal>) -> Result<Self, Declined> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Declined> {
+        let portal = state.portal();
         let (mut parts, body) = request.into_parts();
         let headers = parts.headers.clone();
-        let visit = Visit::from_request_parts(&mut parts, portal).await?;
+        let visit = Visit::from_request_parts(&mut parts, state).await?;
         parts.headers = headers;
-        let sent = Sent::take(Request::from_parts(parts, body), portal).await;
+        let sent = Sent::take(Request::from_parts(parts, body), state).await;
         let bad = |detail: String| {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail);
             visit.decline(portal, problem)

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use url::Url;
 
+use crate::domain::ClientId;
 use crate::intake::Fields;
 use crate::page::Target;
 use crate::portal::Portal;
@@ -92,12 +93,24 @@ impl ReturnTo {
     /// at once, if the client needs no consent. The name in it may be anybody's; it opens nothing but this
     /// one form, to a place that `oauth/authorize` must still agree to.
     pub(super) fn leads_to(&self, portal: &Portal) -> Vec<Target> {
-        if self.0.path() != portal.path("oauth/authorize") {
-            return Vec::new();
-        }
-        let mut pairs = self.0.query_pairs();
-        let redirect = pairs.find(|(name, _)| name == "redirect_uri");
-        let redirect = redirect.and_then(|(_, uri)| Url::parse(&uri).ok());
+        let redirect = self.asks_for(portal, "redirect_uri");
+        let redirect = redirect.and_then(|uri| Url::parse(&uri).ok());
         redirect.iter().map(Target::of).collect()
+    }
+
+    /// What the page that leads there says that it is for: the client of an authorization request, as it is
+    /// registered. Nobody can write words of their own into our page.
+    pub(super) async fn on_behalf_of(&self, portal: &Portal) -> Option<String> {
+        let id = self.asks_for(portal, "client_id")?;
+        let client = portal.client(&ClientId::parse(&id).ok()?).await;
+        // Without the store there is no sign-in either, and whoever tries is told.
+        Some(client.ok()??.title().to_owned())
+    }
+
+    fn asks_for(&self, portal: &Portal, name: &str) -> Option<String> {
+        let is_request = self.0.path() == portal.path("oauth/authorize");
+        let mut pairs = self.0.query_pairs().filter(|_| is_request);
+        let (_, value) = pairs.find(|(sent, _)| sent == name)?;
+        Some(value.into_owned())
     }
 }

@@ -20,7 +20,8 @@ use crate::portal::see_other;
 use crate::portal::visit::see_other_with;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
-/// (`prompt=login`, as in OpenID Connect Core §3.1.2.1).
+/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core
+/// §3.1.2.1).
 ///
 /// # Errors
 ///
@@ -31,7 +32,11 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
     if visit.signed_in.is_some() && visit.query.get("prompt") != Some("login") {
         return Ok(see_other(goal.as_seen(&portal)));
     }
-    Ok(visit.show(StatusCode::OK, &view(&portal, &visit, &goal)))
+    let mut view = view(&portal, &visit, &goal).await;
+    if let Some(hint) = visit.query.get("login_hint") {
+        hint.clone_into(&mut view.identifier);
+    }
+    Ok(visit.show(StatusCode::OK, &view))
 }
 
 /// Signs in, and goes on.
@@ -53,7 +58,7 @@ pub async fn post(
     match signing_in.await {
         Ok(signed_in) => Ok(see_other_with(goal.as_seen(&portal), signed_in.cookie)),
         Err(problem) => {
-            let mut view = view(&portal, &visit, &goal);
+            let mut view = view(&portal, &visit, &goal).await;
             identifier.clone_into(&mut view.identifier);
             view.notice = Some(Notice::error(problem.detail.clone()));
             Ok(visit.show_again(problem, &view))
@@ -61,7 +66,7 @@ pub async fn post(
     }
 }
 
-fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
+async fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
     let mut form = visit.form(portal, portal.path("login"));
     form.kept = vec![(ReturnTo::NAME, goal.as_seen(portal).to_owned())];
     form.leads_to = goal.leads_to(portal);
@@ -71,7 +76,7 @@ fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
         form,
         identifier: String::new(),
         notice: None,
-        continue_to: None,
+        continue_to: goal.on_behalf_of(portal).await,
         providers: Vec::new(),
         register: is_open.then(|| goal.by_way_of(portal, "register")),
     }

@@ -1,7 +1,5 @@
 //! Who looks at a page, from where, and what they asked for.
 
-use std::sync::Arc;
-
 use axum::extract::FromRequestParts;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -19,6 +17,7 @@ use crate::page;
 use crate::page::Form;
 use crate::page::View;
 use crate::portal::Declined;
+use crate::portal::HasPortal;
 use crate::portal::Portal;
 use crate::portal::ReturnTo;
 use crate::portal::csrf::Browser;
@@ -41,10 +40,11 @@ pub struct Visit {
     target: String,
 }
 
-impl FromRequestParts<Arc<Portal>> for Visit {
+impl<S: HasPortal + Send + Sync> FromRequestParts<S> for Visit {
     type Rejection = Declined;
 
-    async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Declined> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Declined> {
+        let portal = state.portal();
         let origin = parts.extensions.get::<Origin>().cloned();
         let origin = origin.unwrap_or_else(Origin::unknown);
         let decline = |problem| Declined::new(portal, &origin, problem);

@@ -23,6 +23,7 @@ use crate::endpoints;
 use crate::gate::Gate;
 use crate::gate::answer::Scribe;
 use crate::gate::cors::CorsPolicy;
+use crate::gate::described::Callers;
 use crate::gate::door::Door;
 use crate::gate::endpoint::OwnPaths;
 use crate::gate::headers::Headers;
@@ -131,10 +132,12 @@ impl Assembly {
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
         });
-        let oauth = Arc::new(OAuth::new(Arc::clone(&accounts), config));
         let look = Arc::new(self.look);
-        let portal = Portal::new(Arc::clone(&accounts), look, &config.gateway);
-        let router = endpoints::router(&config.gateway, &accounts, &oauth, &Arc::new(portal));
+        let portal = Portal::new(Arc::clone(&accounts), look, config);
+        let portal = Arc::new(portal);
+        let oauth = OAuth::new(Arc::clone(&accounts), Arc::clone(&portal), config);
+        let oauth = Arc::new(oauth);
+        let router = endpoints::router(&config.gateway, &accounts, &oauth, &portal);
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
@@ -190,6 +193,7 @@ impl Gates {
             request_ids: RequestIds::default(),
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
+            callers: Callers::new(config),
             own_cors: self.own_cors.clone(),
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),

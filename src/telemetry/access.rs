@@ -30,9 +30,9 @@ use crate::telemetry::metrics::Metrics;
 /// What was decided about a request, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {
-    /// `allow`, `own` (an endpoint of ours), `preflight`, `unauthenticated`,
-    /// `forbidden`, `limited`, `refused` (malformed), `not_found`, `unavailable`, `upstream_failed`,
-    /// `client_gone`.
+    /// `allow`, `vouch` (for a request that is only asked about), `own` (an endpoint of ours),
+    /// `preflight`, `unauthenticated`, `forbidden`, `limited`, `refused` (malformed), `not_found`,
+    /// `unavailable`, `upstream_failed`, `client_gone`.
     pub verdict: &'static str,
     /// The `code` of the refusal, or of the finer reason; empty when allowed.
     pub reason: &'static str,

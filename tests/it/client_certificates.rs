@@ -98,6 +98,8 @@ impl Bench {
                 {{ address = "127.0.0.1:0", client_certificate = "request", client_ca = "clients.pem" }},
                 {{ address = "127.0.0.1:0", client_certificate = "require", client_ca = "clients.pem" }},
             ]
+            [verify]
+            callers = ["127.0.0.1"]
             [defaults]
             auth = "none"
             upstream = "{}"
@@ -219,6 +221,30 @@ async fn a_certificate_that_is_not_good_is_no_connection() {
         bench.assert_answered(&said, "200", "");
         bench.app.only();
     }
+}
+
+// SECURITY 18
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_a_proxy_that_asks_is_not_its_clients() {
+    let bench = Bench::start().await;
+    for (path, status, code) in [
+        ("/alice", "403", "client_certificate_required"),
+        ("/any", "403", "client_certificate_required"),
+        ("/open", "200", ""),
+    ] {
+        let url = format!("X-Original-URL: https://localhost{path}");
+        let described = [
+            "--header",
+            &url,
+            "--header",
+            "X-Original-Method: GET",
+            "--header",
+            "X-Forwarded-For: 203.0.113.9",
+        ];
+        let said = bench.curl(REQUIRE, "/auth/verify", Some("alice"), &described);
+        bench.assert_answered(&said, status, code);
+    }
+    bench.app.assert_untouched();
 }
 
 #[tokio::test(flavor = "multi_thread")]

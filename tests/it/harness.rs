@@ -5,6 +5,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod browser;
+pub(crate) mod caddy;
 pub(crate) mod caller;
 pub(crate) mod curl;
 pub(crate) mod forge;

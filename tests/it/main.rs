@@ -32,6 +32,7 @@ mod events;
 mod faults;
 mod first_minute;
 mod flask;
+mod forward_auth;
 mod forwarding;
 mod framing;
 mod grpc;

@@ -16,6 +16,7 @@ use crate::config::ListenerKind;
 use crate::config::PathPrefix;
 use crate::config::Registration;
 use crate::config::Route;
+use crate::config::Target;
 use crate::config::check::identity;
 use crate::config::check::same_app;
 use crate::config::patterns;
@@ -28,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 14] = [
+pub const OWN_ENDPOINTS: [&str; 18] = [
     "register",
     "login",
     "refresh",
@@ -39,9 +40,13 @@ pub const OWN_ENDPOINTS: [&str; 14] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "connections/{client}",
+    "oauth/authorize",
+    "oauth/consent",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
+    "verify",
     "oauth/userinfo",
 ];
 
@@ -284,6 +289,23 @@ fn claimed_headers(config: &Config, report: &Report<'_>) {
     }
 }
 
+/// Keys about what is forwarded, which is not done here.
+fn without_effect(route: &Route) -> impl Iterator<Item = &'static str> {
+    [
+        ("rewrite", route.rewrite.is_some()),
+        ("host_header", route.host_of_upstream),
+        ("request_headers", !route.request_headers.is_empty()),
+        ("response_headers", !route.response_headers.is_empty()),
+        ("allow_headers", !route.allow_headers.is_empty()),
+        (
+            "forward_client_certificate",
+            route.forward_client_certificate,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_given)| is_given.then_some(key))
+}
+
 fn odd_listeners(config: &Config, report: &Report<'_>) {
     for listener in &config.listeners {
         let strangers = !listener.address.ip().is_loopback();
@@ -340,6 +362,20 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
                  its scopes ({})",
                 route.scopes,
             ));
+        }
+        if route.target == Target::Verify {
+            for key in without_effect(route) {
+                warn(format!(
+                    "route `{name}` has no upstream, so its `{key}` changes nothing: whoever asks about a \
+                     request forwards it by himself",
+                ));
+            }
+            if route.client_certificates != ClientCertificates::NotAsked {
+                warn(format!(
+                    "nobody can pass route `{name}`: it asks for a client certificate, and whoever asks \
+                     about a request cannot show that of its client"
+                ));
+            }
         }
         if route.client_certificates != ClientCertificates::NotAsked && !asks_for_certificates {
             warn(format!(

@@ -17,7 +17,6 @@ use crate::config::PathPrefix;
 use crate::config::Rewrite;
 use crate::config::Route;
 use crate::config::RouteLimit;
-use crate::config::Target;
 use crate::config::check::headers;
 use crate::config::check::headers::Side;
 use crate::config::check::identity;
@@ -76,7 +75,7 @@ fn route_and_paths<'a>(
     }
     let routes = value.table_over(defaults, |table| {
         table.required("path", "\"/notes\"");
-        table.required("upstream", "\"http://127.0.0.1:5000\"");
+        upstreams.require(table);
         let paths = table.distinct("path", patterns::path);
         let family = paths.clone();
         let whole = route(table, value.name(), (paths, &family), upstreams, headers);
@@ -160,10 +159,7 @@ fn route(
         rewrite: rewrite(table, &paths, family),
         paths,
         methods: methods(table),
-        target: table
-            .get("upstream")
-            .and_then(|value| upstreams.target(value))
-            .unwrap_or(Target::Echo),
+        target: upstreams.target_of(table),
         auth,
         scopes,
         roles,

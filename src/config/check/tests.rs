@@ -9,6 +9,7 @@ mod route_keys;
 mod routes;
 mod sample;
 mod upstreams;
+mod verify;
 
 use std::fs;
 use std::path::Path;
@@ -272,7 +273,7 @@ fn a_house_has_its_own_name_logo_and_colour() {
 
 #[test]
 fn what_this_version_does_not_have_is_said() {
-    for table in ["mail", "lockout", "acme", "verify", "providers"] {
+    for table in ["mail", "lockout", "acme", "providers"] {
         bad(
             &format!("[{table}]\nx = 1"),
             &[("6:1", "this version does not have it")],

@@ -32,6 +32,8 @@ pub(super) struct Upstreams {
     list: Vec<Upstream>,
     /// By name: there may be one for each of ten thousand routes.
     indices: HashMap<String, usize>,
+    /// Whether there may be routes that only those who ask `verify` need.
+    may_be_left_out: bool,
 }
 
 impl Upstreams {
@@ -53,11 +55,26 @@ impl Upstreams {
         Self {
             indices: names.zip(0..).collect(),
             list,
+            may_be_left_out: root.get("verify").is_some(),
+        }
+    }
+
+    /// Where a route's requests go.
+    pub(super) fn target_of(&mut self, table: &Table<'_>) -> Target {
+        let value = table.get("upstream");
+        let target = value.and_then(|value| self.target(value));
+        target.unwrap_or(Target::Verify)
+    }
+
+    /// Every route has one, but for those that only `verify` is asked about.
+    pub(super) fn require(&self, table: &Table<'_>) {
+        if !self.may_be_left_out {
+            table.required("upstream", "\"http://127.0.0.1:5000\"");
         }
     }
 
     /// What a route's `upstream` means.
-    pub(super) fn target(&mut self, value: Value<'_>) -> Option<Target> {
+    fn target(&mut self, value: Value<'_>) -> Option<Target> {
         let text = value.text()?;
         if !text.known {
             return Some(self.add(text.written, target(value)));

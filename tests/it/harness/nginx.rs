@@ -30,6 +30,17 @@ impl Nginx {
     /// Starts one in a folder that has the files it needs: its port speaks as `listen` says (`ssl http2`), and
     /// its one server has these lines.
     pub(crate) async fn start(folder: &Folder, listen: &str, server: &str) -> Self {
+        let http = |address| {
+            format!("keepalive_requests 20; server {{ listen {address} {listen}; {server} }}")
+        };
+        Self::start_with(folder, http).await
+    }
+
+    /// As [`Nginx::start`], with all that stands in its `http`, where its port is told.
+    pub(crate) async fn start_with(
+        folder: &Folder,
+        http: impl FnOnce(SocketAddr) -> String,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -52,13 +63,10 @@ impl Nginx {
                     fastcgi_temp_path {here}/fastcgi;
                     uwsgi_temp_path {here}/uwsgi;
                     scgi_temp_path {here}/scgi;
-                    keepalive_requests 20;
-                    server {{
-                        listen {address} {listen};
-                        {server}
-                    }}
+                    {}
                 }}
-                "#
+                "#,
+                http(address)
             ),
         );
         let mut nginx = Self {

@@ -67,6 +67,16 @@ pub(crate) async fn tls_over(
     authority: &[u8],
     protocol: &[u8],
 ) -> TlsStream<TcpStream> {
+    tls_to("localhost", stream, authority, protocol).await
+}
+
+/// As [`tls_over`], with somebody of this name.
+pub(crate) async fn tls_to(
+    name: &'static str,
+    stream: TcpStream,
+    authority: &[u8],
+    protocol: &[u8],
+) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(authority).unwrap())
@@ -75,7 +85,7 @@ pub(crate) async fn tls_over(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     in_time("a TLS handshake", connecting).await.unwrap()
 }
