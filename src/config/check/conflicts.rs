@@ -29,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 18] = [
+pub const OWN_ENDPOINTS: [&str; 20] = [
     "register",
     "login",
     "refresh",
@@ -43,6 +43,8 @@ pub const OWN_ENDPOINTS: [&str; 18] = [
     "connections/{client}",
     "oauth/authorize",
     "oauth/consent",
+    "oauth/device_authorization",
+    "oauth/device",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
