@@ -27,6 +27,7 @@ mod configuration;
 mod cors;
 mod curl;
 mod descriptors;
+mod device;
 mod durability;
 mod events;
 mod faults;
