@@ -47,7 +47,7 @@ use crate::problem::Problem;
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
     let signed_in = visit.must_be_signed_in(&portal)?;
     let mut view = view(&portal, &visit, signed_in).await?;
-    view.notice = match visit.query.get("done") {
+    view.notice = match visit.query(&portal)?.get("done") {
         Some("password") => Some("Your password is changed, and every other session has ended."),
         Some("session") => Some("The session has ended."),
         Some("connection") => Some("The app has no access to your account any more."),

@@ -32,7 +32,7 @@ use crate::problem::Problem;
 ///
 /// 400 where `return_to` is not ours, 403 where registration is off.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &visit.query);
+    let goal = ReturnTo::read(&portal, visit.query(&portal)?);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
     let open = refuse_closed(&portal.accounts);
     open.map_err(|problem| visit.decline(&portal, problem))?;

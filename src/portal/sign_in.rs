@@ -27,13 +27,14 @@ use crate::portal::visit::see_other_with;
 ///
 /// 400 where `return_to` is not ours, 503.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &visit.query);
+    let query = visit.query(&portal)?;
+    let goal = ReturnTo::read(&portal, query);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
-    if visit.signed_in.is_some() && visit.query.get("prompt") != Some("login") {
+    if visit.signed_in.is_some() && query.get("prompt") != Some("login") {
         return Ok(see_other(goal.as_seen(&portal)));
     }
     let mut view = view(&portal, &visit, &goal).await;
-    if let Some(hint) = visit.query.get("login_hint") {
+    if let Some(hint) = query.get("login_hint") {
         hint.clone_into(&mut view.identifier);
     }
     Ok(visit.show(StatusCode::OK, &view))

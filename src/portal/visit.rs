@@ -12,6 +12,7 @@ use http::request::Parts;
 use crate::account::SignedIn;
 use crate::authenticate::BrowserSessions;
 use crate::intake::Fields;
+use crate::intake::NoFields;
 use crate::intake::Origin;
 use crate::page;
 use crate::page::Form;
@@ -31,8 +32,9 @@ pub struct Visit {
     pub origin: Origin,
     /// Who, as their cookie says.
     pub signed_in: Option<SignedIn>,
-    /// What the address says behind its `?`.
-    pub query: Fields,
+    query: Fields,
+    /// What is wrong with the query.
+    fault: Option<NoFields>,
     /// The headers.
     pub headers: HeaderMap,
     pub(super) browser: Browser,
@@ -60,10 +62,7 @@ impl<S: HasPortal + Send + Sync> FromRequestParts<S> for Visit {
             let url = portal.url_of(&target);
             return Err(Declined::with(see_other(&url)));
         }
-        let query = Fields::of_query(parts.uri.query()).map_err(|error| {
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", error.to_string());
-            decline(problem)
-        })?;
+        let (query, fault) = Fields::with_fault(parts.uri.query().unwrap_or_default());
         let signed_in = SignedIn::by_cookie(&portal.accounts, &origin).await;
         let signed_in = signed_in.map_err(decline)?;
         Ok(Self {
@@ -72,6 +71,7 @@ impl<S: HasPortal + Send + Sync> FromRequestParts<S> for Visit {
             origin,
             signed_in,
             query,
+            fault,
             target,
         })
     }
@@ -88,6 +88,22 @@ impl Visit {
             let goal = ReturnTo::page(portal, &self.target);
             Declined::with(see_other(&goal.sign_in(portal)))
         })
+    }
+
+    /// What the address says behind its `?`.
+    ///
+    /// # Errors
+    ///
+    /// 400 where it cannot be read, or says something twice.
+    pub fn query(&self, portal: &Portal) -> Result<&Fields, Declined> {
+        match &self.fault {
+            None => Ok(&self.query),
+            Some(fault) => {
+                let detail = fault.to_string();
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail);
+                Err(self.decline(portal, problem))
+            }
+        }
     }
 
     /// A form of ours, to be posted to this path.

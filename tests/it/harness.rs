@@ -3,6 +3,7 @@
 //! It must never wait by sleeping a fixed time: what happens elsewhere is polled for, with a
 //! deadline that only a failing test reaches.
 
+pub(crate) mod app;
 pub(crate) mod binary;
 pub(crate) mod browser;
 pub(crate) mod caddy;
