@@ -43,7 +43,7 @@ use crate::token::one_use::user_code_mac;
 pub async fn show(State(oauth): State<Arc<OAuth>>, visit: Visit) -> Result<Response, Declined> {
     let portal = &oauth.portal;
     let signed_in = visit.must_be_signed_in(portal)?;
-    let code = visit.query.get(CODE).and_then(UserCode::parse);
+    let code = visit.query(portal)?.get(CODE).and_then(UserCode::parse);
     if let Some(code) = code {
         let accounts = &oauth.accounts;
         let mac = user_code_mac(&accounts.vault, &code);
