@@ -96,10 +96,17 @@ impl Portal {
         &self.public_url
     }
 
-    /// What scopes allow, in words.
+    /// What scopes allow, in words: first who the person is, last what goes on without them.
     pub fn words(&self, scopes: &Scopes) -> Vec<String> {
-        let words = scopes.iter().map(|scope| {
-            let scope = scope.as_str();
+        let mut scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+        scopes.sort_by_key(|scope| match *scope {
+            Scope::OPENID => 0,
+            Scope::PROFILE => 1,
+            Scope::EMAIL => 2,
+            Scope::OFFLINE_ACCESS => 4,
+            _ => 3,
+        });
+        let words = scopes.into_iter().map(|scope| {
             let words = self.words.get(scope);
             words.map_or_else(|| scope.to_owned(), Clone::clone)
         });

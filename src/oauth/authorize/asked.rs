@@ -27,7 +27,8 @@ pub(super) struct Asked {
     pub(super) reply: Reply,
     /// Whether the request named it.
     pub(super) redirect_uri_sent: bool,
-    /// Whether the answer goes to an app on the person's own machine, which anybody may say to be.
+    /// Whether the answer goes to an app on the person's own machine, which anybody may say to be: an app with a
+    /// secret gets nothing by its code without that.
     pub(super) is_native: bool,
     pub(super) scopes: Scopes,
     /// SHA-256 of the verifier.
@@ -187,8 +188,9 @@ impl OAuth {
         let (nonce, login_hint) = (bounded("nonce")?, bounded("login_hint")?);
         let registered = client.redirect_uris.iter();
         let mut natives = registered.filter(|uri| uri.is_native());
-        let is_native = natives
-            .any(|uri| uri.is(&reply.redirect_uri) || uri.is_but_for_port(&reply.redirect_uri));
+        let is_native = client.is_public()
+            && natives
+                .any(|uri| uri.is(&reply.redirect_uri) || uri.is_but_for_port(&reply.redirect_uri));
         Ok(Asked {
             is_native,
             client,

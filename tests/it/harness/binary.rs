@@ -111,6 +111,14 @@ pub(crate) struct Served {
 impl Served {
     /// Starts it and waits until it has said where it listens.
     pub(crate) async fn start(folder: &Folder) -> Self {
+        let started = Self::try_start(folder).await;
+        started.unwrap_or_else(|said| panic!("it did not start: {said}"))
+    }
+
+    /// As [`Served::start`]; what it said, where it ended instead.
+    pub(crate) async fn try_start(folder: &Folder) -> Result<Self, String> {
+        let file = fs::read_to_string(folder.path("gateway.toml")).unwrap();
+        let has_routes = file.contains("[routes");
         let to_file = |name| fs::File::create(folder.path(name)).unwrap();
         let mut child = command(folder, &["serve"])
             .stdout(to_file("stdout"))
@@ -118,24 +126,31 @@ impl Served {
             .spawn()
             .unwrap();
         let listening = eventually("the gateway to say where it listens", async || {
-            if let Some(status) = child.try_wait().unwrap() {
-                let said = fs::read_to_string(folder.path("stderr")).unwrap();
-                panic!("it did not start: {status}: {said}");
-            }
+            let status = child.try_wait().unwrap();
             let said = fs::read_to_string(folder.path("stderr")).unwrap();
-            // The routes come after the listeners: all of those are there by then.
-            said.contains("\nroute ").then_some(said)
+            if let Some(status) = status {
+                return Some(Err(format!("{status}: {said}")));
+            }
+            // The routes come after the listeners: all of those are there by then. Without routes there is
+            // one listener.
+            let last = if has_routes {
+                "\nroute "
+            } else {
+                "listen https://"
+            };
+            let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+            whole.contains(last).then_some(Ok(said))
         });
-        let said = listening.await;
+        let said = listening.await?;
         let address = said
             .lines()
             .find_map(|line| line.strip_prefix("listen https://"));
         let address = address.unwrap().parse().unwrap();
-        Self {
+        Ok(Self {
             child,
             address,
             folder: folder.clone(),
-        }
+        })
     }
 
     /// What it has said on the terminal.

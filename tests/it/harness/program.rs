@@ -1,10 +1,12 @@
 //! Programs that are no part of this: Python with Debian's modules, and curl.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::harness::eventually;
@@ -67,6 +69,25 @@ impl Program {
     pub(crate) async fn line(&self, is_meant: impl Fn(&str) -> bool) -> String {
         eventually("a line of a program", async || {
             self.lines(&is_meant).into_iter().next()
+        })
+        .await
+    }
+
+    /// Says something to it in a line of JSON.
+    pub(crate) fn tell(&mut self, what: &Value) {
+        let mut stdin = self.child.stdin.as_ref().unwrap();
+        // One that has ended hears nothing; whoever waits for what it says next will see that.
+        let _ = writeln!(stdin, "{what}");
+    }
+
+    /// The line after so many, once it is there; one that ends without it has failed.
+    pub(crate) async fn next(&mut self, after: usize) -> String {
+        eventually("the next line of a program", async || {
+            // In this order: what it said before its end is there after it.
+            let ended = self.child.try_wait().unwrap();
+            let line = self.lines(|_| true).into_iter().nth(after);
+            assert!(line.is_some() || ended.is_none(), "it has ended: {ended:?}");
+            line
         })
         .await
     }
