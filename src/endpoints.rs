@@ -88,12 +88,14 @@ pub fn router(
             "oauth/userinfo" => {
                 for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo))
             }
+            "oauth/logout" => for_clients(get(oauth::logout::show).post(oauth::logout::post)),
+            "oauth/logout/confirm" => for_clients(post(oauth::logout::confirm)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         let allowed = match name {
             "register" | "login" | "logout" | "oauth/authorize" | "oauth/device"
-            | "oauth/userinfo" => "GET, HEAD, POST",
+            | "oauth/logout" | "oauth/userinfo" => "GET, HEAD, POST",
             "signed-out" | "me" | "account" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",

@@ -190,7 +190,7 @@ impl OAuth {
     }
 
     /// A client, if there is one of that id which is not disabled.
-    async fn client(&self, visit: &Visit, id: &str) -> Result<Option<Client>, Declined> {
+    pub(super) async fn client(&self, visit: &Visit, id: &str) -> Result<Option<Client>, Declined> {
         let found = self.find(id).await;
         let found = found.map_err(|_| visit.decline(&self.portal, Problem::store_unavailable()))?;
         Ok(found.map(|proven| proven.client))

@@ -50,6 +50,7 @@ impl Places {
             "revocation_endpoint": at("revoke"),
             "introspection_endpoint": at("introspect"),
             "device_authorization_endpoint": at("device_authorization"),
+            "end_session_endpoint": at("logout"),
             "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
             "scopes_supported": scopes,
             "claims_supported": claims,

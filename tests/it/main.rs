@@ -44,6 +44,7 @@ mod keys;
 mod layers;
 mod limits;
 mod listeners;
+mod logout;
 mod logs;
 mod memory;
 mod names;

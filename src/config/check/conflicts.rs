@@ -29,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 20] = [
+pub const OWN_ENDPOINTS: [&str; 22] = [
     "register",
     "login",
     "refresh",
@@ -50,6 +50,8 @@ pub const OWN_ENDPOINTS: [&str; 20] = [
     "oauth/introspect",
     "verify",
     "oauth/userinfo",
+    "oauth/logout",
+    "oauth/logout/confirm",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
