@@ -41,6 +41,7 @@ pub use declined::Declined;
 pub use posted::Posted;
 pub use return_to::ReturnTo;
 pub use visit::Visit;
+pub use visit::see_other_with;
 
 /// What pages stand on.
 #[derive(Debug)]

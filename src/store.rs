@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod contract;
 mod delegation;
+mod devices;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,12 @@ pub use delegation::NewCode;
 pub use delegation::NewDelegatedSession;
 pub use delegation::Redeemed;
 pub use delegation::Redemption;
+pub use devices::DecidedDevice;
+pub use devices::DeviceDecision;
+pub use devices::DevicePoll;
+pub use devices::NewDeviceCode;
+pub use devices::Polled;
+pub use devices::WaitingDevice;
 
 /// How long rows of the table of changes are kept: longer than any access token can live
 /// (24 h and leeway), so that a gateway that starts learns of every session it must refuse.

@@ -44,6 +44,7 @@ use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
 use crate::oauth::OAuth;
+use crate::oauth::guesses::Guesses;
 use crate::page::Look;
 use crate::password::Hasher;
 use crate::portal::Portal;
@@ -90,6 +91,7 @@ pub(super) struct Gates {
     trust: Arc<Trust>,
     limits: Limits,
     quotas: Vec<Quota>,
+    guesses: Arc<Guesses>,
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
@@ -169,6 +171,7 @@ impl Assembly {
                 .collect(),
             limits,
             quotas,
+            guesses: Arc::clone(oauth.guesses()),
             routes: Arc::new(routes),
             judge,
             sessions,
@@ -182,6 +185,11 @@ impl Assembly {
 }
 
 impl Gates {
+    /// How often codes of devices are tried, to be swept as well.
+    pub(super) fn guesses(&self) -> &Arc<Guesses> {
+        &self.guesses
+    }
+
     /// All quotas, to be swept now and then.
     pub(super) fn quotas(&self) -> Vec<Quota> {
         self.quotas.clone()

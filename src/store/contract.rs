@@ -4,6 +4,7 @@ mod accounts;
 mod browsers;
 mod clients;
 mod delegation;
+mod devices;
 mod sessions;
 mod tickets;
 

@@ -10,6 +10,7 @@ mod changes;
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod files;
 mod keys;
 mod sessions;
@@ -299,6 +300,11 @@ const MIGRATIONS: &[Step] = &[
         6,
         "tickets",
         include_str!("migrations/sqlite/0006_tickets.sql"),
+    ),
+    (
+        8,
+        "device codes",
+        include_str!("migrations/sqlite/0008_device_codes.sql"),
     ),
 ];
 

@@ -4,6 +4,7 @@
 //! has its one algorithm, and every key or address that a header brings along is ignored (RFC 8725
 //! §3.1, §3.10).
 
+mod hint;
 mod outside;
 
 use std::collections::HashSet;
@@ -40,6 +41,7 @@ use crate::domain::Subject;
 use crate::domain::User;
 use crate::keys::KeySet;
 
+pub use hint::IdTokenHint;
 pub use outside::NotOutside;
 pub use outside::verify as verify_outside;
 

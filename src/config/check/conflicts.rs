@@ -29,7 +29,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 19] = [
+pub const OWN_ENDPOINTS: [&str; 23] = [
     "register",
     "login",
     "refresh",
@@ -44,11 +44,15 @@ pub const OWN_ENDPOINTS: [&str; 19] = [
     "connections/{client}",
     "oauth/authorize",
     "oauth/consent",
+    "oauth/device_authorization",
+    "oauth/device",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
     "verify",
     "oauth/userinfo",
+    "oauth/logout",
+    "oauth/logout/confirm",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.
