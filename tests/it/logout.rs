@@ -354,8 +354,9 @@ async fn a_locked_store_signs_nobody_out_and_says_so() {
 #[tokio::test]
 async fn discovery_names_the_logout() {
     let gateway = Gateway::start(LINES);
-    let document = gateway.anonymous().get("/.well-known/openid-configuration");
-    let document = document.await.expect(200).json();
+    let caller = gateway.anonymous();
+    let document = caller.get("/.well-known/openid-configuration").await;
+    let document = document.expect(200).json();
     let endpoint = &document["end_session_endpoint"];
     assert_eq!(endpoint, "https://localhost/auth/oauth/logout");
 }
