@@ -26,6 +26,7 @@ use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::revocations::Revocations;
 use crate::token::verify::Claims;
+use crate::token::verify::IdTokenHint;
 use crate::token::verify::Invalid;
 use crate::token::verify::NotOutside;
 use crate::token::verify::Verifier;
@@ -251,6 +252,11 @@ impl Judge {
     /// Where it is not good.
     pub fn identify_token(&self, text: &str) -> Result<Identity, Unauthenticated> {
         self.judge(token(text.as_bytes())?, self.clock.now())
+    }
+
+    /// Reads an ID token of ours that a client shows, of whatever age.
+    pub fn id_token_hint(&self, token: &str) -> Option<IdTokenHint> {
+        self.verifier.id_token_hint(&self.keys.load(), token)
     }
 
     fn judge(&self, token: &str, now: SystemTime) -> Result<Identity, Unauthenticated> {

@@ -6,6 +6,7 @@
 
 mod brand;
 mod check;
+mod hosts;
 mod issuer;
 mod patterns;
 mod provider;
@@ -41,6 +42,7 @@ pub use check::Loaded;
 pub use check::OWN_ENDPOINTS;
 pub use check::ROOT_ASSETS;
 pub use check::WELL_KNOWN;
+pub use hosts::OwnHosts;
 pub use issuer::ClaimPaths;
 pub use issuer::Issuer;
 pub use issuer::IssuerAlgorithm;
@@ -54,6 +56,7 @@ pub use route::Cors;
 pub use route::HeaderChanges;
 pub use route::HostPattern;
 pub use route::LimitBy;
+pub use route::OnUnauthenticated;
 pub use route::PathOddities;
 pub use route::PathPrefix;
 pub use route::Rewrite;

@@ -16,6 +16,7 @@ pub mod secret;
 pub mod session;
 pub mod subject;
 pub mod user;
+pub mod user_code;
 
 pub use amr::Amr;
 pub use client::Client;
@@ -47,6 +48,7 @@ pub use user::Role;
 pub use user::User;
 pub use user::UserId;
 pub use user::Username;
+pub use user_code::UserCode;
 
 /// Why a string is not the noun it was meant to be, in words for the person who wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -76,6 +76,7 @@ pub fn router(
                 .merge(pages(post(portal::account::end_other_sessions))),
             "sessions/{id}" => of_accounts(delete(account::sessions::end))
                 .merge(pages(post(portal::account::end_session))),
+            "session/accept" => pages(get(portal::accept::accept)),
             "provider/{id}" => pages(get(portal::provider::begin).post(portal::provider::connect)),
             "provider/{id}/callback" => pages(get(portal::provider::callback)),
             "provider/{id}/link" => {
@@ -87,20 +88,27 @@ pub fn router(
                 for_clients(get(oauth::authorize::show).post(oauth::authorize::post))
             }
             "oauth/consent" => for_clients(post(oauth::authorize::consent)),
+            "oauth/device_authorization" => for_clients(post(oauth::device_authorization::issue)),
+            "oauth/device" => for_clients(get(oauth::device::show).post(oauth::device::post)),
             "oauth/token" => for_clients(post(oauth::token::token)),
             "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
             "oauth/userinfo" => {
                 for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo))
             }
+            "oauth/logout" => for_clients(get(oauth::logout::show).post(oauth::logout::post)),
+            "oauth/logout/confirm" => for_clients(post(oauth::logout::confirm)),
             "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
             _ => continue,
         };
         let allowed = match name {
-            "register" | "login" | "logout" | "oauth/authorize" | "oauth/userinfo"
-            | "provider/{id}" | "provider/{id}/link" => "GET, HEAD, POST",
+            "register" | "login" | "logout" | "oauth/authorize" | "oauth/device"
+            | "oauth/logout" | "oauth/userinfo" | "provider/{id}" | "provider/{id}/link" => {
+                "GET, HEAD, POST"
+            }
             "signed-out" | "me" | "account" | "provider/{id}/callback" => "GET, HEAD",
             "sessions" => "GET, HEAD, POST",
             "sessions/{id}" => "DELETE, POST",
+            "session/accept" => "GET",
             _ => "POST",
         };
         router = router.route(&format!("{prefix}/{name}"), only(allowed, service));

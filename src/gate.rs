@@ -18,12 +18,14 @@ pub mod host;
 pub mod hsts;
 pub mod inbound;
 pub mod limit;
+mod navigation;
 mod panic;
 pub mod path;
 pub mod reject;
 pub mod request_id;
 pub mod resource;
 pub mod route;
+pub mod sign_in;
 mod site;
 pub mod source;
 pub mod streams;
@@ -80,11 +82,15 @@ use crate::gate::resource::DescribedResource;
 use crate::gate::route::Permit;
 use crate::gate::route::Route;
 use crate::gate::route::Routes;
+use crate::gate::sign_in::SignInPage;
 use crate::gate::source::Connection;
 use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
+use crate::page::Failure;
+use crate::page::Look;
+use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::token::cookie::SESSION_COOKIE;
@@ -122,6 +128,10 @@ pub struct Gate {
     pub upstreams: Vec<Upstream>,
     /// To our own endpoints.
     pub door: Door,
+    /// How a refusal looks to a person.
+    pub look: Arc<Look>,
+    /// Where browsers go to sign in.
+    pub sign_in: Arc<SignInPage>,
     /// Between two pieces of a request's body.
     pub body_timeout: Duration,
     /// What is under way, to end with its session.
@@ -272,13 +282,15 @@ impl Gate {
             false => None,
             true => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
         };
-        let permit = match self.decide(route, inbound, by_cookie.clone()) {
+        let decided = match self.decide(route, inbound, by_cookie.clone()) {
             Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
                 Box::pin(self.authenticator.keys_asked(place)).await;
-                self.decide(route, inbound, by_cookie)?
+                self.decide(route, inbound, by_cookie)
             }
-            decided => decided?,
+            decided => decided,
         };
+        let permit =
+            decided.map_err(|rejection| self.sign_in.instead_of(rejection, route, inbound))?;
         if let Caller::Known(identity) = permit.caller() {
             trail.identity = Some(identity.clone());
         }
@@ -422,10 +434,32 @@ impl Gate {
         let Refused { problem, decision } = refused;
         let response = if record.is_call() {
             grpc::refusal(rejection, problem)
+        } else if let Rejection::SignIn(departure) = rejection {
+            departure.response()
+        } else if record.is_page() {
+            self.page(rejection, problem, record.request_id().as_str())
         } else {
             problem.into_response(record.request_id().as_str())
         };
         self.conclude(record, decision, response, reader)
+    }
+
+    /// A refusal for people. They have no token to send, but may sign in.
+    fn page(
+        &self,
+        rejection: &Rejection,
+        mut problem: Problem,
+        request_id: &str,
+    ) -> Response<AnswerBody> {
+        let is_absent = matches!(
+            rejection,
+            Rejection::Unauthenticated(Unauthenticated::Absent)
+        );
+        if is_absent {
+            problem.detail = SIGN_IN_FIRST.into();
+        }
+        let way_on = is_absent.then(|| self.sign_in.link());
+        Failure::with_way_on(&self.look, problem, request_id, way_on)
     }
 
     fn finish(
@@ -517,6 +551,9 @@ impl Gate {
         }
     }
 }
+
+const SIGN_IN_FIRST: &str = "Only somebody who is signed in may do this, and nothing was done. Sign in, go back, and try \
+                             again.";
 
 /// A route that forwards the header as the app's own does not read it as a credential.
 fn credential<'a, B>(route: &Route, inbound: &'a Inbound<B>) -> Option<&'a HeaderValue> {

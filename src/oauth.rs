@@ -5,11 +5,16 @@
 
 pub mod authorize;
 pub mod client;
+pub mod device;
+pub mod device_authorization;
 pub mod error;
 pub mod form;
 mod grant;
+pub mod guesses;
 pub mod introspect;
+pub mod logout;
 pub mod metadata;
+mod relay;
 pub mod resource;
 pub mod revoke;
 pub mod token;
@@ -23,6 +28,7 @@ use crate::config::Config;
 use crate::config::Resources;
 use crate::domain::Client;
 use crate::domain::ClientId;
+use crate::oauth::guesses::Guesses;
 use crate::oauth::metadata::Places;
 use crate::oauth::resource::Documents;
 use crate::portal::HasPortal;
@@ -37,6 +43,7 @@ pub struct OAuth {
     places: Places,
     resources: Resources,
     documents: Documents,
+    guesses: Arc<Guesses>,
 }
 
 impl OAuth {
@@ -50,7 +57,13 @@ impl OAuth {
             places: Places::new(config),
             resources: config.resources(),
             documents: Documents::new(config),
+            guesses: Arc::new(Guesses::new(&config.limits)),
         }
+    }
+
+    /// How often codes of devices are tried, to be swept now and then.
+    pub fn guesses(&self) -> &Arc<Guesses> {
+        &self.guesses
     }
 }
 

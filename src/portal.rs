@@ -4,6 +4,7 @@
 //! goes on to where they were (`return_to`). It must never act on a form that is not our own (see
 //! [`Posted`]), nor send a browser to a place that is not of this house (see [`ReturnTo`]).
 
+pub mod accept;
 pub mod account;
 mod csrf;
 mod declined;
@@ -28,6 +29,7 @@ use url::Url;
 
 use crate::account::Accounts;
 use crate::config::Config;
+use crate::config::OwnHosts;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::domain::Scope;
@@ -41,6 +43,7 @@ pub use declined::Declined;
 pub use posted::Posted;
 pub use return_to::ReturnTo;
 pub use visit::Visit;
+pub use visit::see_other_with;
 
 /// What pages stand on.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ pub struct Portal {
     /// Whom people may sign in with.
     pub providers: Arc<Providers>,
     forms: FormKey,
+    hosts: Arc<OwnHosts>,
     public_url: Url,
     prefix: String,
     /// What scopes allow, in words.
@@ -73,12 +77,13 @@ impl HasPortal for Arc<Portal> {
 }
 
 impl Portal {
-    /// Pages live on `public_url`, below the prefix.
+    /// Pages live on `public_url`, below the prefix; whoever signs in there may go on to all hosts of ours.
     pub fn new(
         accounts: Arc<Accounts>,
         look: Arc<Look>,
         providers: Arc<Providers>,
         config: &Config,
+        hosts: Arc<OwnHosts>,
     ) -> Self {
         let built_in = Scope::BUILT_IN.map(|(scope, words)| (scope.to_owned(), words.to_owned()));
         let scopes = config.scopes.iter();
@@ -89,6 +94,7 @@ impl Portal {
             declared: config.clients.iter().map(by_id).collect(),
             providers,
             forms: FormKey::new(&accounts.vault),
+            hosts,
             accounts,
             look,
             public_url: config.gateway.public_url.clone(),
@@ -134,13 +140,12 @@ impl Portal {
 
     /// The same target on `public_url`.
     fn url_of(&self, target: &str) -> String {
-        let origin = self.public_url.as_str().trim_end_matches('/');
-        format!("{origin}{target}")
+        self.hosts.public(target)
     }
 
     /// Whether pages live on this host: lower case, without a port.
     fn is_at(&self, host: &str) -> bool {
-        self.public_url.host_str() == Some(host)
+        self.hosts.is_public(host)
     }
 }
 

@@ -43,6 +43,7 @@ use crate::gate::Gate;
 use crate::gate::limit::Quota;
 use crate::issuers::Issuers;
 use crate::keys::KeyRing;
+use crate::oauth::guesses::Guesses;
 use crate::password::Hasher;
 use crate::providers::Providers;
 use crate::revocations::Feed;
@@ -267,7 +268,12 @@ impl Gateway {
         let gates = assembly.gates(Handle::current());
         background.spawn(until(
             closed.clone(),
-            sweep(revocations, clock, gates.quotas()),
+            sweep(
+                revocations,
+                clock,
+                gates.quotas(),
+                Arc::clone(gates.guesses()),
+            ),
         ));
         let sessions = Arc::clone(gates.sessions());
         background.spawn(until(closed.clone(), write_seen(Arc::clone(&sessions))));
@@ -375,13 +381,19 @@ async fn until(closed: CancellationToken, task: impl Future<Output = ()>) {
 }
 
 /// Forgets what has lapsed, so that memory follows what is in use.
-async fn sweep(revocations: Arc<Revocations>, clock: Clock, quotas: Vec<Quota>) {
+async fn sweep(
+    revocations: Arc<Revocations>,
+    clock: Clock,
+    quotas: Vec<Quota>,
+    guesses: Arc<Guesses>,
+) {
     loop {
         tokio::time::sleep(SWEEP).await;
         revocations.prune(clock.now());
         for quota in &quotas {
             quota.sweep();
         }
+        guesses.sweep();
     }
 }
 

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod contract;
 mod delegation;
+mod devices;
 mod identity;
 mod sqlite;
 
@@ -41,6 +42,12 @@ pub use delegation::NewCode;
 pub use delegation::NewDelegatedSession;
 pub use delegation::Redeemed;
 pub use delegation::Redemption;
+pub use devices::DecidedDevice;
+pub use devices::DeviceDecision;
+pub use devices::DevicePoll;
+pub use devices::NewDeviceCode;
+pub use devices::Polled;
+pub use devices::WaitingDevice;
 pub use identity::LinkProof;
 pub use identity::Linked;
 pub use identity::LinkedIdentity;
@@ -242,6 +249,21 @@ pub struct BrowserSession {
     pub user: User,
     /// When it was last seen, as far as that was taken down.
     pub last_seen_at: SystemTime,
+}
+
+/// What carries a session to another host: kept by the hash of what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTicket {
+    /// The session, which may end before the ticket is used.
+    pub session: SessionId,
+    /// The one host that it is good for: lower case, without a port.
+    pub host: String,
+    /// The one browser: the hash of its cookie on that host.
+    pub binding: TokenHash,
+    /// Where the browser goes on to, on that host.
+    pub return_to: String,
+    /// When it lapses.
+    pub expires_at: SystemTime,
 }
 
 /// What an owner sees of a session.

@@ -68,6 +68,8 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// `authorization = "forward"`: the header is the app's own.
     pub forward_authorization: bool,
+    /// `on_unauthenticated`
+    pub on_unauthenticated: OnUnauthenticated,
     /// `path_allow`
     pub path_allow: PathOddities,
     /// `allow_headers`, lower case: no alias of any identity header.
@@ -137,6 +139,17 @@ pub enum Auth {
     Optional,
     /// No credential, no entry.
     Required,
+}
+
+/// What a route answers where a caller is required and nobody said who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnauthenticated {
+    /// `"auto"`: a browser that goes to a page is sent to sign in, everything else gets 401.
+    Auto,
+    /// `"redirect"`: every GET is sent to sign in.
+    Redirect,
+    /// `"401"`
+    Refuse,
 }
 
 /// Which OAuth clients a route admits without a scope.

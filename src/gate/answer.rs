@@ -24,6 +24,7 @@ use crate::gate::grpc;
 use crate::gate::host::Host;
 use crate::gate::inbound::Inbound;
 use crate::gate::inbound::Unclean;
+use crate::gate::navigation::is_page;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
 use crate::gate::resource::DescribedResource;
@@ -104,6 +105,7 @@ pub struct Record {
     /// Of the request that is answered, which is not the one that is logged where that is only described.
     is_head: bool,
     is_call: bool,
+    is_page: bool,
     received_at: Instant,
     /// What was learned.
     pub trail: Trail,
@@ -132,6 +134,7 @@ impl Record {
             version: inbound.version(),
             is_head: inbound.method() == Method::HEAD,
             is_call: grpc::is_call(inbound.method(), inbound.version(), inbound.headers()),
+            is_page: is_page(inbound.headers()),
             received_at: inbound.received_at(),
             trail: Trail::default(),
             decision,
@@ -162,6 +165,7 @@ impl Record {
             version: unclean.version,
             is_head: unclean.is_head,
             is_call: unclean.is_call,
+            is_page: unclean.is_page,
             received_at: Instant::now(),
             trail: Trail::default(),
             decision,
@@ -192,6 +196,11 @@ impl Record {
     /// Whether it is a call of gRPC, which is refused in words of its own.
     pub fn is_call(&self) -> bool {
         self.is_call
+    }
+
+    /// Whether a browser shows the answer to somebody, as a page.
+    pub fn is_page(&self) -> bool {
+        self.is_page
     }
 
     /// Notes that the answer broke off, or that what it began was ended.

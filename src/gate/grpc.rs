@@ -96,7 +96,9 @@ fn code(rejection: &Rejection) -> Code {
         Rejection::Unauthenticated(
             Unauthenticated::KeysWanted(_) | Unauthenticated::IssuerUnavailable,
         ) => Code::Unavailable,
-        Rejection::Unauthenticated(_) | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
+        Rejection::Unauthenticated(_)
+        | Rejection::SignIn(_)
+        | Rejection::Body(BodyError::Ended) => Code::Unauthenticated,
         Rejection::Forbidden(_) | Rejection::Origin | Rejection::CrossSite => {
             Code::PermissionDenied
         }

@@ -21,6 +21,7 @@ use crate::gate::certificate::ClientCertificate;
 use crate::gate::cookie::take_own_cookies;
 use crate::gate::grpc;
 use crate::gate::host::Host;
+use crate::gate::navigation::is_page;
 use crate::gate::path::PathRefusal;
 use crate::gate::path::RequestPath;
 use crate::gate::request_id::RequestId;
@@ -132,6 +133,7 @@ impl<B> Inbound<B> {
                 let unclean = Unclean {
                     is_head: method == Method::HEAD,
                     is_call: grpc::is_call(&method, version, &headers),
+                    is_page: is_page(&headers),
                     method,
                     path: uri.path().to_owned(),
                     version,
@@ -303,6 +305,8 @@ pub struct Unclean {
     pub is_head: bool,
     /// Whether it is a call of gRPC.
     pub is_call: bool,
+    /// Whether a browser shows the answer to somebody, as a page.
+    pub is_page: bool,
     /// Who is held responsible.
     pub source: Source,
     /// Its id.

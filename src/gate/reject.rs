@@ -16,6 +16,7 @@ use crate::gate::resource::DescribedResource;
 use crate::gate::route::Forbidden;
 use crate::gate::route::Route;
 use crate::gate::route::Unrouted;
+use crate::gate::sign_in::Departure;
 use crate::gate::websocket::NoHandshake;
 use crate::problem::Problem;
 use crate::telemetry::access::Decision;
@@ -37,6 +38,8 @@ pub enum Rejection {
     Unrouted(Unrouted),
     /// No credential, or one that is not good.
     Unauthenticated(Unauthenticated),
+    /// No credential, and a browser that can be sent to get one.
+    SignIn(Box<Departure>),
     /// A caller who may not.
     Forbidden(Forbidden),
     /// The request's body.
@@ -71,12 +74,14 @@ impl Rejection {
             }
             Self::Unrouted(_) | Self::Undescribed(_) | Self::Brought(_) => "refused",
             Self::Unauthenticated(_) => "unauthenticated",
+            Self::SignIn(_) => "redirect",
             Self::Forbidden(_) => "forbidden",
             Self::Upstream(_) => "upstream_failed",
             Self::StoreUnavailable | Self::Busy | Self::Panicked => "unavailable",
         };
         let reason = match self {
             Self::Unauthenticated(why) => why.label(),
+            Self::SignIn(_) => Unauthenticated::Absent.label(),
             _ => problem.code,
         };
         Decision { verdict, reason }
@@ -89,6 +94,7 @@ impl Rejection {
             Self::Limited(limited) => of_limited(limited),
             Self::Unrouted(unrouted) => of_unrouted(unrouted),
             Self::Unauthenticated(why) => why.problem(),
+            Self::SignIn(departure) => departure.problem(),
             Self::Forbidden(forbidden) => of_forbidden(forbidden),
             Self::Body(error) => of_body(*error),
             Self::Upstream(error) => of_upstream(*error),

@@ -78,6 +78,7 @@ impl Gate {
                 let unclean = Unclean {
                     is_head: asked_by == Method::HEAD,
                     is_call: false,
+                    is_page: false,
                     ..*unclean
                 };
                 return self.decline(manner, self.unread(unclean), &rejection, None);
@@ -195,6 +196,7 @@ impl Gate {
             version: parts.version,
             is_head: parts.method == Method::HEAD,
             is_call: false,
+            is_page: false,
         }
     }
 }

@@ -22,9 +22,7 @@ use crate::clock::unix_seconds;
 use crate::domain::Consent;
 use crate::domain::Handle;
 use crate::domain::User;
-use crate::intake::Fields;
 use crate::intake::Origin;
-use crate::intake::Sent;
 use crate::oauth::OAuth;
 use crate::oauth::authorize::answer::Denial;
 use crate::oauth::authorize::asked::Asked;
@@ -37,7 +35,6 @@ use crate::portal::Posted;
 use crate::portal::ReturnTo;
 use crate::portal::Visit;
 use crate::portal::see_other;
-use crate::problem::Problem;
 use crate::store::NewCode;
 use crate::token::one_use::Kind;
 use crate::token::one_use::OneUse;
@@ -67,18 +64,7 @@ pub async fn post(
     Extension(origin): Extension<Origin>,
     request: Request,
 ) -> Result<Response, Declined> {
-    let portal = &oauth.portal;
-    let bad = |detail: String| {
-        let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail);
-        Declined::new(portal, &origin, problem)
-    };
-    let sent = Sent::take(request, &oauth).await;
-    let sent = sent.map_err(|_| bad("The form broke off on its way.".to_owned()))?;
-    Fields::of_body(&sent).map_err(|error| bad(error.to_string()))?;
-    let query: String = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(url::form_urlencoded::parse(&sent.body))
-        .finish();
-    Ok(see_other(&oauth.target_of(&query)))
+    oauth.as_link(&origin, request, "oauth/authorize").await
 }
 
 /// `POST oauth/consent`: what the person said on the consent page.

@@ -6,7 +6,9 @@ use http::HeaderValue;
 use http::StatusCode;
 use http::header;
 
+use crate::domain::Grant;
 use crate::intake::no_store;
+use crate::oauth::guesses::TooMany;
 use crate::problem::Problem;
 use crate::store::Unavailable;
 
@@ -27,6 +29,16 @@ pub enum OAuthError {
     UnsupportedGrantType,
     /// A `resource` that there is not (RFC 8707 §2).
     InvalidTarget(String),
+    /// Nobody has let the device in yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// Nor did the device wait: it is to wait longer from now on.
+    SlowDown,
+    /// Somebody has refused the device.
+    AccessDenied,
+    /// Nobody has let the device in in time.
+    ExpiredToken,
+    /// A limit is spent.
+    TooMany(TooMany),
     /// The store does not answer; nothing was done.
     Unavailable,
 }
@@ -38,25 +50,53 @@ impl OAuthError {
         Self::Unavailable
     }
 
-    fn parts(self) -> (StatusCode, &'static str, String) {
+    fn parts(&self) -> (StatusCode, &'static str, String) {
         let bad = StatusCode::BAD_REQUEST;
         match self {
-            Self::InvalidRequest(why) => (bad, "invalid_request", why),
+            Self::InvalidRequest(why) => (bad, "invalid_request", why.clone()),
             Self::InvalidClient => (
                 StatusCode::UNAUTHORIZED,
                 "invalid_client",
                 "The client is unknown or its secret is wrong.".to_owned(),
             ),
-            Self::InvalidGrant(why) => (bad, "invalid_grant", why.to_owned()),
-            Self::UnauthorizedClient(why) => (bad, "unauthorized_client", why),
-            Self::InvalidScope(why) => (bad, "invalid_scope", why),
+            Self::InvalidGrant(why) => (bad, "invalid_grant", (*why).to_owned()),
+            Self::UnauthorizedClient(why) => (bad, "unauthorized_client", why.clone()),
+            Self::InvalidScope(why) => (bad, "invalid_scope", why.clone()),
             Self::UnsupportedGrantType => (
                 bad,
                 "unsupported_grant_type",
-                "This gateway grants authorization_code, refresh_token and client_credentials."
-                    .to_owned(),
+                format!(
+                    "This gateway grants {}.",
+                    Grant::ALL.map(Grant::grant_type).join(", ")
+                ),
             ),
-            Self::InvalidTarget(why) => (bad, "invalid_target", why),
+            Self::InvalidTarget(why) => (bad, "invalid_target", why.clone()),
+            Self::AuthorizationPending => (
+                bad,
+                "authorization_pending",
+                "Nobody has let the device in yet: wait, and ask again.".to_owned(),
+            ),
+            Self::SlowDown => (
+                bad,
+                "slow_down",
+                "The device did not wait: from now on it waits 5 seconds longer.".to_owned(),
+            ),
+            Self::AccessDenied => (
+                bad,
+                "access_denied",
+                "The device was refused: do not ask again.".to_owned(),
+            ),
+            Self::ExpiredToken => (
+                bad,
+                "expired_token",
+                "Nobody has let the device in in time: begin again.".to_owned(),
+            ),
+            // RFC 8628 has no word for it; a client that knows neither waits because of the status.
+            Self::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "slow_down",
+                "This address has asked for too many codes: wait, and ask again.".to_owned(),
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
@@ -77,8 +117,13 @@ impl IntoResponse for OAuthError {
             let basic = HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
             headers.insert(header::WWW_AUTHENTICATE, basic);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(5));
+        let wait = match self {
+            Self::Unavailable => Some(5),
+            Self::TooMany(TooMany(seconds)) => Some(seconds),
+            _ => None,
+        };
+        if let Some(seconds) = wait {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -2,6 +2,7 @@
 
 pub(super) mod client;
 pub(super) mod code;
+pub(super) mod device;
 pub(super) mod refresh;
 
 use axum::response::IntoResponse;

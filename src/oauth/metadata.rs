@@ -21,6 +21,7 @@ use crate::token::id_token::PersonClaims;
 #[derive(Debug)]
 pub(super) struct Places {
     issuer: String,
+    device_page: String,
     document: Value,
 }
 
@@ -48,12 +49,14 @@ impl Places {
             "userinfo_endpoint": at("userinfo"),
             "revocation_endpoint": at("revoke"),
             "introspection_endpoint": at("introspect"),
+            "device_authorization_endpoint": at("device_authorization"),
+            "end_session_endpoint": at("logout"),
             "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
             "scopes_supported": scopes,
             "claims_supported": claims,
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": GRANTS.map(Grant::grant_type),
+            "grant_types_supported": Grant::ALL.map(Grant::grant_type),
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "acr_values_supported": ["1"],
             "subject_types_supported": ["public"],
@@ -69,6 +72,7 @@ impl Places {
         });
         Self {
             issuer: issuer.to_owned(),
+            device_page: at("device"),
             document,
         }
     }
@@ -76,14 +80,12 @@ impl Places {
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
     }
-}
 
-/// Those that the token endpoint knows.
-const GRANTS: [Grant; 3] = [
-    Grant::AuthorizationCode,
-    Grant::RefreshToken,
-    Grant::ClientCredentials,
-];
+    /// Where people type what their device shows.
+    pub(super) fn device_page(&self) -> &str {
+        &self.device_page
+    }
+}
 
 /// The endpoint.
 pub async fn metadata(State(oauth): State<Arc<OAuth>>) -> Response {

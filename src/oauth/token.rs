@@ -30,6 +30,6 @@ pub async fn token(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respon
         Grant::AuthorizationCode => grant::code::redeem(&oauth, &proven, &form).await,
         Grant::RefreshToken => grant::refresh::renew(&oauth, &proven, &form).await,
         Grant::ClientCredentials => grant::client::issue(&oauth, &proven, &form).await,
-        Grant::DeviceCode => Err(OAuthError::UnsupportedGrantType),
+        Grant::DeviceCode => grant::device::fetch(&oauth, &proven, &form).await,
     }
 }

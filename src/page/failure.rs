@@ -50,7 +50,20 @@ impl<'a> Failure<'a> {
         problem: Problem,
         request_id: &str,
     ) -> Response<B> {
-        let view = Self::new(look, &problem, request_id);
+        Self::with_way_on(look, problem, request_id, None)
+    }
+
+    /// The same, with a link that leads on.
+    pub fn with_way_on<B: From<String>>(
+        look: &'a Look,
+        problem: Problem,
+        request_id: &str,
+        back: Option<Link>,
+    ) -> Response<B> {
+        let view = Self {
+            back,
+            ..Self::new(look, &problem, request_id)
+        };
         let mut response = answer(problem.status, &view);
         for (name, value) in problem.headers {
             if !response.headers().contains_key(&name) || name == http::header::WWW_AUTHENTICATE {

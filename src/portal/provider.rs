@@ -171,7 +171,7 @@ async fn come_back(
     match came_in.map_err(fail)? {
         CameIn::SignedIn(signed_in) => {
             let goal = goal_of(portal, visit, &away.goal)?;
-            Ok(see_other_with(goal.as_seen(portal), signed_in.cookie))
+            Ok(goal.go_on_signed_in(portal, signed_in).await)
         }
         CameIn::Unproven(email) => {
             let (name, now) = (&provider.config().name, accounts.clock.now());

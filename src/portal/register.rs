@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
+use crate::account::login::SignedInBrowser;
 use crate::account::login::open_browser_session;
 use crate::account::register::Registering;
 use crate::account::register::create;
@@ -24,7 +25,6 @@ use crate::portal::Posted;
 use crate::portal::ReturnTo;
 use crate::portal::Visit;
 use crate::portal::see_other;
-use crate::portal::visit::see_other_with;
 use crate::problem::Problem;
 
 /// Shows the page.
@@ -68,7 +68,7 @@ pub async fn post(
     };
     match create(&portal.accounts, registering).await {
         Ok(user) => match sign_in(&portal, &visit, &user).await {
-            Ok(cookie) => Ok(see_other_with(goal.as_seen(&portal), cookie)),
+            Ok(signed_in) => Ok(goal.go_on_signed_in(&portal, signed_in).await),
             // The account is there all the same.
             Err(_) => Ok(see_other(&goal.sign_in(&portal))),
         },
@@ -92,24 +92,19 @@ struct Typed {
 }
 
 /// Nobody has to type again at once what they have just chosen.
-async fn sign_in(
-    portal: &Portal,
-    visit: &Visit,
-    user: &User,
-) -> Result<http::HeaderValue, Problem> {
+async fn sign_in(portal: &Portal, visit: &Visit, user: &User) -> Result<SignedInBrowser, Problem> {
     let accounts = &portal.accounts;
     let found = accounts.store.credentials(&Handle::Id(user.id)).await;
     let found = found.map_err(|error| unavailable(&error))?;
     let found = found.ok_or_else(Problem::store_unavailable)?;
     let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
     let (origin, headers) = (&visit.origin, &visit.headers);
-    let opening = open_browser_session(accounts, &found, scopes, amr, origin, headers);
-    opening.await.map(|opened| opened.cookie)
+    open_browser_session(accounts, &found, scopes, amr, origin, headers).await
 }
 
 fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo, typed: &Typed) -> Register<'a> {
     let mut form = visit.form(portal, portal.path("register"));
-    form.kept = vec![(ReturnTo::NAME, goal.as_seen(portal).to_owned())];
+    form.kept = goal.kept(portal);
     form.leads_to = goal.leads_to(portal);
     let field = |value: &Option<String>| Field {
         value: value.clone().unwrap_or_default(),

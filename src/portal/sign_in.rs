@@ -17,13 +17,10 @@ use crate::portal::Portal;
 use crate::portal::Posted;
 use crate::portal::ReturnTo;
 use crate::portal::Visit;
-use crate::portal::see_other;
-use crate::portal::visit::see_other_with;
 use crate::providers::Provider;
 
 /// Shows the page. Whoever is signed in goes on at once, unless the link asks for a sign-in all the same
-/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core
-/// §3.1.2.1).
+/// (`prompt=login`; that and `login_hint` as in OpenID Connect Core §3.1.2.1).
 ///
 /// # Errors
 ///
@@ -32,8 +29,11 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
     let query = visit.query(&portal)?;
     let goal = ReturnTo::read(&portal, query);
     let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
-    if visit.signed_in.is_some() && query.get("prompt") != Some("login") {
-        return Ok(see_other(goal.as_seen(&portal)));
+    if let Some(signed_in) = &visit.signed_in
+        && query.get("prompt") != Some("login")
+    {
+        let going_on = goal.go_on(&portal, signed_in.session).await;
+        return going_on.map_err(|problem| visit.decline(&portal, problem));
     }
     let mut view = view(&portal, &visit, &goal).await;
     if let Some(hint) = query.get("login_hint") {
@@ -59,7 +59,7 @@ pub async fn post(
     let (origin, headers) = (&visit.origin, &visit.headers);
     let signing_in = sign_in_browser(&portal.accounts, identifier, password, origin, headers);
     match signing_in.await {
-        Ok(signed_in) => Ok(see_other_with(goal.as_seen(&portal), signed_in.cookie)),
+        Ok(signed_in) => Ok(goal.go_on_signed_in(&portal, signed_in).await),
         Err(problem) => {
             let mut view = view(&portal, &visit, &goal).await;
             identifier.clone_into(&mut view.identifier);
@@ -71,7 +71,7 @@ pub async fn post(
 
 async fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo) -> SignIn<'a> {
     let mut form = visit.form(portal, portal.path("login"));
-    form.kept = vec![(ReturnTo::NAME, goal.as_seen(portal).to_owned())];
+    form.kept = goal.kept(portal);
     form.leads_to = goal.leads_to(portal);
     let is_open = portal.accounts.rules.registration == Registration::Open;
     SignIn {

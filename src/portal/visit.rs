@@ -144,7 +144,7 @@ impl Visit {
 }
 
 /// 303 with a cookie.
-pub(super) fn see_other_with(url: &str, cookie: http::HeaderValue) -> Response {
+pub fn see_other_with(url: &str, cookie: http::HeaderValue) -> Response {
     let mut response = see_other(url).into_response();
     response.headers_mut().append(header::SET_COOKIE, cookie);
     response

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
 use crate::config::LimitBy;
+use crate::config::OwnHosts;
 use crate::config::Rate;
 use crate::config::RouteLimit;
 use crate::domain::Resource;
@@ -36,12 +37,14 @@ use crate::gate::route::Policies;
 use crate::gate::route::Route;
 use crate::gate::route::RouteParts;
 use crate::gate::route::Routes;
+use crate::gate::sign_in::SignInPage;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::issuers::Issuers;
 use crate::keys::SharedKeys;
 use crate::limiter::Policy;
 use crate::oauth::OAuth;
+use crate::oauth::guesses::Guesses;
 use crate::page::Look;
 use crate::password::Hasher;
 use crate::portal::Portal;
@@ -90,11 +93,14 @@ pub(super) struct Gates {
     trust: Arc<Trust>,
     limits: Limits,
     quotas: Vec<Quota>,
+    guesses: Arc<Guesses>,
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
     upstreams: Vec<Arc<Standing>>,
     door: Door,
+    look: Arc<Look>,
+    sign_in: Arc<SignInPage>,
 }
 
 impl Assembly {
@@ -135,7 +141,14 @@ impl Assembly {
             metrics: Arc::clone(&self.metrics),
         });
         let look = Arc::new(self.look);
-        let portal = Portal::new(Arc::clone(&accounts), look, self.providers, config);
+        let hosts = Arc::new(OwnHosts::new(config));
+        let portal = Portal::new(
+            Arc::clone(&accounts),
+            Arc::clone(&look),
+            self.providers,
+            config,
+            Arc::clone(&hosts),
+        );
         let portal = Arc::new(portal);
         let oauth = OAuth::new(Arc::clone(&accounts), Arc::clone(&portal), config);
         let oauth = Arc::new(oauth);
@@ -143,6 +156,8 @@ impl Assembly {
         let origins = &config.gateway.cors_origins;
         Gates {
             door: Door::new(runtime, router, Arc::clone(&self.metrics)),
+            look,
+            sign_in: Arc::new(SignInPage::new(&config.gateway, Arc::clone(&hosts))),
             trust: Arc::new(Trust::new(config)),
             own_cors: (!origins.is_empty()).then(|| {
                 Arc::new(CorsPolicy::new(&config::Cors {
@@ -159,6 +174,7 @@ impl Assembly {
                 .collect(),
             limits,
             quotas,
+            guesses: Arc::clone(oauth.guesses()),
             routes: Arc::new(routes),
             judge,
             sessions,
@@ -172,6 +188,11 @@ impl Assembly {
 }
 
 impl Gates {
+    /// How often codes of devices are tried, to be swept as well.
+    pub(super) fn guesses(&self) -> &Arc<Guesses> {
+        &self.guesses
+    }
+
     /// All quotas, to be swept now and then.
     pub(super) fn quotas(&self) -> Vec<Quota> {
         self.quotas.clone()
@@ -210,6 +231,8 @@ impl Gates {
             ),
             upstreams: self.upstreams.iter().cloned().map(Upstream::new).collect(),
             door: self.door.clone(),
+            look: Arc::clone(&self.look),
+            sign_in: Arc::clone(&self.sign_in),
             body_timeout: config.connections.body_timeout,
             streams: Rc::new(Streams::new(self.judge.clone())),
             scribe: Rc::new(Scribe {

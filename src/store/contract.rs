@@ -4,8 +4,10 @@ mod accounts;
 mod browsers;
 mod clients;
 mod delegation;
+mod devices;
 mod identities;
 mod sessions;
+mod tickets;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

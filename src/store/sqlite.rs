@@ -10,10 +10,12 @@ mod changes;
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod files;
 mod identities;
 mod keys;
 mod sessions;
+mod tickets;
 mod users;
 mod write;
 
@@ -296,9 +298,19 @@ const MIGRATIONS: &[Step] = &[
         include_str!("migrations/sqlite/0005_audience_of_sessions.sql"),
     ),
     (
+        6,
+        "tickets",
+        include_str!("migrations/sqlite/0006_tickets.sql"),
+    ),
+    (
         7,
         "identities",
         include_str!("migrations/sqlite/0007_identities.sql"),
+    ),
+    (
+        8,
+        "device codes",
+        include_str!("migrations/sqlite/0008_device_codes.sql"),
     ),
 ];
 

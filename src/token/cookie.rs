@@ -24,6 +24,9 @@ pub const FORM_COOKIE: &str = "__Host-portcullis-form";
 /// What a browser keeps while its person is away with another provider.
 pub const PROVIDER_COOKIE: &str = "__Host-portcullis-provider";
 
+/// What a browser is known by that goes from another host to the sign-in page and back.
+pub const BINDING_COOKIE: &str = "__Host-portcullis-binding";
+
 /// Whether a cookie of this name is one of ours: the session's, or a helper's of a sign-in.
 pub fn is_own(name: &[u8]) -> bool {
     let session = SESSION_COOKIE.as_bytes();
@@ -160,6 +163,7 @@ mod tests {
         for own in [
             SESSION_COOKIE,
             FORM_COOKIE,
+            BINDING_COOKIE,
             "__host-Portcullis",
             "__Host-portcullis-x",
         ] {

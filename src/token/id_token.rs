@@ -137,7 +137,8 @@ pub(super) fn half_hash(algorithm: Algorithm, token: &str) -> String {
     URL_SAFE_NO_PAD.encode(half)
 }
 
-const ID_TYPE: &str = "JWT";
+/// `typ`
+pub(super) const ID_TYPE: &str = "JWT";
 
 #[cfg(test)]
 mod tests {

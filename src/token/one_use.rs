@@ -1,4 +1,4 @@
-//! Opaque tokens that are good once: authorization codes.
+//! Opaque tokens that are good once: authorization codes, tickets, codes of devices; and what devices show.
 //!
 //! A prefix that says what it is, and base64url of a secret and its MAC, so that a forged one dies in memory.
 //! One must never be logged: it has no `Debug`.
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::domain::TokenHash;
+use crate::domain::UserCode;
 use crate::vault::Vault;
 use crate::vault::random;
 
@@ -19,20 +20,37 @@ use crate::vault::random;
 pub enum Kind {
     /// An authorization code (RFC 6749 §4.1.2).
     AuthorizationCode,
+    /// What carries a session from the host where somebody signed in to another host, in an address.
+    Ticket,
+    /// What a device asks with until it is let in (RFC 8628 §3.2).
+    DeviceCode,
 }
 
 impl Kind {
     fn prefix(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "ptc_ac_",
+            Self::Ticket => "ptc_st_",
+            Self::DeviceCode => "ptc_dc_",
         }
     }
 
     fn label(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization code",
+            Self::Ticket => "sign-in ticket",
+            Self::DeviceCode => "device code",
         }
     }
+}
+
+/// What the store keeps of a code that a device shows. There are so few of them that from a plain hash each
+/// would be found by trying them all.
+pub fn user_code_mac(vault: &Vault, code: &UserCode) -> TokenHash {
+    let tag = hmac::sign(&vault.mac_key("user code"), code.letters());
+    let mut mac = [0; digest::SHA256_OUTPUT_LEN];
+    mac.copy_from_slice(tag.as_ref());
+    TokenHash::new(mac)
 }
 
 /// A token that carries our MAC; no `Debug`, wiped on drop.
@@ -123,6 +141,36 @@ mod tests {
         for wrong in [format!("{text}="), format!("{text}A"), format!(" {text}")] {
             assert!(OneUse::parse(&vault, CODE, &wrong).is_none(), "{wrong}");
         }
+    }
+
+    // SECURITY 22
+    #[test]
+    fn no_kind_passes_for_another() {
+        let vault = Vault::for_test();
+        let kinds = [CODE, Kind::Ticket, Kind::DeviceCode];
+        for (kind, other) in kinds
+            .into_iter()
+            .flat_map(|kind| kinds.map(|other| (kind, other)))
+        {
+            let text = OneUse::fresh(&vault, kind).reveal();
+            assert!(OneUse::parse(&vault, kind, &text).is_some());
+            if kind != other {
+                let renamed = text.replace(kind.prefix(), other.prefix());
+                assert!(OneUse::parse(&vault, other, &text).is_none());
+                assert!(OneUse::parse(&vault, other, &renamed).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_device_shows_is_kept_as_only_we_can_find_it() {
+        let vault = Vault::for_test();
+        let [one, other] = [1, 2].map(UserCode::of);
+        let again = UserCode::parse(&one.to_string().to_lowercase()).unwrap();
+        let mac = |code| user_code_mac(&vault, &code);
+        assert_eq!(mac(one), mac(again));
+        assert_ne!(mac(one), mac(other));
+        assert_ne!(mac(one), user_code_mac(&Vault::for_test(), &one));
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! has its one algorithm, and every key or address that a header brings along is ignored (RFC 8725
 //! §3.1, §3.10).
 
+mod hint;
 mod id_token;
 mod outside;
 
@@ -41,6 +42,7 @@ use crate::domain::Subject;
 use crate::domain::User;
 use crate::keys::KeySet;
 
+pub use hint::IdTokenHint;
 pub use id_token::Expected;
 pub use id_token::verify as verify_id_token;
 pub use outside::NotOutside;

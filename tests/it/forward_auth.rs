@@ -254,6 +254,34 @@ async fn refusals_are_those_of_a_request_that_came_here() {
     app.assert_untouched();
 }
 
+/// nginx understands no redirect here, but its configuration may make one of what it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_sent_to_sign_in_through_its_proxy() {
+    let (gateway, _) = asked("").await;
+    let nobody = gateway.anonymous();
+    let visit = async |proxy: Proxy, method: Method, path: &str| {
+        let asks = proxy.asks(&nobody, &method, path);
+        let asks = asks.header("sec-fetch-mode", "navigate");
+        Answer::of(asks.header("sec-fetch-dest", "document")).await
+    };
+    for proxy in PROXIES {
+        let answer = visit(proxy, Method::GET, "/asked/x?y=1").await;
+        let back = "https%3A%2F%2Flocalhost%2Fasked%2Fx%3Fy%3D1";
+        let location = format!("https://localhost/auth/login?return_to={back}");
+        assert_eq!(answer.header("location"), location);
+        assert_eq!(answer.header("cache-control"), "no-store");
+        let is_challenge = !answer.header("www-authenticate").is_empty();
+        assert_eq!(is_challenge, proxy == Proxy::Nginx);
+        let line = gateway.log_line(answer.header("x-request-id")).await;
+        assert_eq!(line["decision"], "redirect");
+        answer.expect(if proxy == Proxy::Nginx { 401 } else { 303 });
+
+        let answer = visit(proxy, Method::POST, "/asked").await;
+        assert_eq!(answer.header("location"), "");
+        proxy.refused(answer, 401, "unauthenticated");
+    }
+}
+
 // SECURITY 24
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_has_ended_is_vouched_for_no_more() {

@@ -337,7 +337,7 @@ async fn a_new_password_is_set_on_the_account_page() {
     let done = person.submit(&form, &fill(PASSWORD, new)).await.expect(303);
     let page = person.follow(done).await.expect(200);
     assert!(page.text().contains("Your password is changed"));
-    elsewhere.open("/app").await.expect(401);
+    elsewhere.open("/app").await.expect(303);
     let body = json!({ "username": "alice", "password": new });
     gateway.anonymous().try_log_in(&body).await.expect(200);
 }
@@ -387,7 +387,7 @@ async fn sessions_are_ended_on_the_account_page() {
         .await
         .expect(303);
     person.follow(done).await.expect(200);
-    one.open("/app").await.expect(401);
+    one.open("/app").await.expect(303);
     person.open("/app").await.expect(200);
     bob.open("/app").await.expect(200);
 }

@@ -30,7 +30,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 22] = [
+pub const OWN_ENDPOINTS: [&str; 27] = [
     "register",
     "login",
     "refresh",
@@ -41,6 +41,7 @@ pub const OWN_ENDPOINTS: [&str; 22] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "session/accept",
     "provider/{id}",
     "provider/{id}/callback",
     "provider/{id}/link",
@@ -48,11 +49,15 @@ pub const OWN_ENDPOINTS: [&str; 22] = [
     "connections/{client}",
     "oauth/authorize",
     "oauth/consent",
+    "oauth/device_authorization",
+    "oauth/device",
     "oauth/token",
     "oauth/revoke",
     "oauth/introspect",
     "verify",
     "oauth/userinfo",
+    "oauth/logout",
+    "oauth/logout/confirm",
 ];
 
 /// The gateway's own documents, at the root whatever the prefix.

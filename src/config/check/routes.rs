@@ -12,6 +12,7 @@ use crate::config::Clients;
 use crate::config::Cors;
 use crate::config::IdentityHeaders;
 use crate::config::LimitBy;
+use crate::config::OnUnauthenticated;
 use crate::config::PathOddities;
 use crate::config::PathPrefix;
 use crate::config::Rewrite;
@@ -114,10 +115,6 @@ fn route(
     headers: &Arc<IdentityHeaders>,
 ) -> Route {
     table.later(&["max_age", "amr"]);
-    // Both answer 401 as long as there is no sign-in page.
-    let unauthenticated = [("auto", Some(())), ("401", Some(())), ("redirect", None)];
-    table.choice("on_unauthenticated", &unauthenticated, ());
-
     let auth = table.choice(
         "auth",
         &[
@@ -192,6 +189,15 @@ fn route(
             "authorization",
             &[("strip", Some(false)), ("forward", Some(true))],
             false,
+        ),
+        on_unauthenticated: table.choice(
+            "on_unauthenticated",
+            &[
+                ("auto", Some(OnUnauthenticated::Auto)),
+                ("redirect", Some(OnUnauthenticated::Redirect)),
+                ("401", Some(OnUnauthenticated::Refuse)),
+            ],
+            OnUnauthenticated::Auto,
         ),
         path_allow: path_allow(table),
         allow_headers: table.list("allow_headers", allowed_header),

@@ -305,8 +305,8 @@ fn what_this_version_does_not_have_is_said() {
         &[("7:9", "does not have it"), ("8:18", "does not have it")],
     );
     bad_route(
-        "on_unauthenticated = \"redirect\"",
-        &[("9:22", "does not have it; it has `auto`, `401`")],
+        "on_unauthenticated = \"302\"",
+        &[("9:22", "`auto`, `redirect`, `401`")],
     );
     for key in ["max_age", "amr"] {
         let place = format!("9:{}", key.len() + 4);
@@ -317,6 +317,7 @@ fn what_this_version_does_not_have_is_said() {
     }
     good("verify_email = \"off\"");
     good_route("on_unauthenticated = \"auto\"");
+    good_route("on_unauthenticated = \"redirect\"");
     good_route("on_unauthenticated = \"401\"");
 }
 

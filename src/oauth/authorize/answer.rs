@@ -4,6 +4,7 @@
 use axum::response::Response;
 
 use crate::oauth::OAuth;
+use crate::oauth::relay::with_parameters;
 use crate::portal::see_other;
 use crate::problem::Problem;
 use crate::store::Unavailable;
@@ -52,20 +53,12 @@ impl OAuth {
 
     /// 303, so that nothing that was posted to us is posted to the client (SECURITY 40).
     fn reply(&self, reply: &Reply, said: &[(&str, &str)]) -> Response {
-        let mut url = reply.redirect_uri.clone();
         let mut said: Vec<_> = said.to_vec();
         if let Some(state) = &reply.state {
             said.push(("state", state));
         }
         // SECURITY 39: a client that talks to several servers knows which one this is from.
         said.push(("iss", self.places.issuer()));
-        // The registered URI stays as it is, its own query as well (RFC 6749 §3.1.2).
-        for (name, value) in said {
-            url.push(if url.contains('?') { '&' } else { '?' });
-            url.push_str(name);
-            url.push('=');
-            url.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
-        }
-        see_other(&url)
+        see_other(&with_parameters(&reply.redirect_uri, &said))
     }
 }

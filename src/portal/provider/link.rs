@@ -23,7 +23,6 @@ use crate::portal::provider::find;
 use crate::portal::provider::goal_of;
 use crate::portal::provider::kept;
 use crate::portal::provider::kept::Unproven;
-use crate::portal::visit::see_other_with;
 use crate::problem::Problem;
 use crate::providers::Person;
 use crate::providers::Provider;
@@ -72,7 +71,7 @@ pub async fn post(
     );
     match proving.await {
         Ok(signed_in) => {
-            let mut answer = see_other_with(goal.as_seen(&portal), signed_in.cookie);
+            let mut answer = goal.go_on_signed_in(&portal, signed_in).await;
             let headers = answer.headers_mut();
             headers.append(header::SET_COOKIE, kept::clear_cookie());
             Ok(answer)

@@ -43,7 +43,7 @@ fn web() -> ClientId {
     ClientId::parse("notes-web").unwrap()
 }
 
-async fn browser(store: &Store, user: UserId, replaced: Option<SessionId>) -> SessionId {
+pub(super) async fn browser(store: &Store, user: UserId, replaced: Option<SessionId>) -> SessionId {
     let session = new_session(user, 0).session;
     let id = session.id;
     let new = NewBrowserSession {

@@ -99,10 +99,11 @@ fn change_from(row: &SqliteRow) -> Result<Change, sqlx::Error> {
 }
 
 /// Each finds its rows by an index: other writers wait while it runs.
-pub(super) const PRUNING: [&str; 3] = [
+pub(super) const PRUNING: [&str; 4] = [
     "DELETE FROM changes WHERE at < $1",
     "DELETE FROM sessions WHERE ended_at < $1 OR expires_at < $1",
     "DELETE FROM codes WHERE expires_at < $1",
+    "DELETE FROM device_codes WHERE expires_at < $1",
 ];
 
 const SESSION_ENDED: &str = "session_ended";

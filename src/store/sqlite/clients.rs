@@ -132,6 +132,7 @@ impl Store {
         let forgetting = [
             "DELETE FROM consents WHERE client = $1",
             "DELETE FROM codes WHERE client = $1",
+            "DELETE FROM device_codes WHERE client = $1",
         ];
         for statement in forgetting.into_iter().filter(|_| found) {
             sqlx::query(statement)

@@ -112,6 +112,29 @@ impl Store {
             None => Redeemed::Refused,
         })
     }
+
+    /// Whether this session is, or was, one that the client has for this user and got in this browser. Of one
+    /// that outlives browsers it is not known in which it was got, and any will do.
+    pub async fn was_granted_in(
+        &self,
+        session: SessionId,
+        user: UserId,
+        client: &ClientId,
+        browser: SessionId,
+    ) -> Result<bool, Unavailable> {
+        let mut reader = self.read().await?;
+        let row = sqlx::query(
+            "SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND client = $3 \
+             AND kind = 'delegated' AND (parent IS NULL OR parent = $4)",
+        )
+        .bind(blob(session.uuid()))
+        .bind(blob(user.uuid()))
+        .bind(client.as_str())
+        .bind(blob(browser.uuid()))
+        .fetch_optional(&mut *reader)
+        .await?;
+        Ok(row.is_some())
+    }
 }
 
 /// Opens the session of a code that is not spent; none where anything does not agree.
@@ -209,7 +232,7 @@ pub(super) async fn insert(
 }
 
 /// The session of a browser that has not ended, and its user, who is this one and not disabled.
-async fn living_parent(
+pub(super) async fn living_parent(
     connection: &mut SqliteConnection,
     parent: SessionId,
     user: UserId,

@@ -13,6 +13,7 @@ use crate::store::NewCode;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::sqlite::blob;
+use crate::store::sqlite::devices;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
 use crate::store::sqlite::sessions;
@@ -78,6 +79,7 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
+        devices::take_back(&mut transaction, user, Some(client)).await?;
         let rows = sqlx::query(
             "UPDATE sessions SET ended_at = $3 WHERE user_id = $1 AND client = $2 \
              AND kind = 'delegated' AND ended_at IS NULL RETURNING id",

@@ -26,6 +26,7 @@ use crate::store::Unavailable;
 use crate::store::sqlite::blob;
 use crate::store::sqlite::changes::record;
 use crate::store::sqlite::codes;
+use crate::store::sqlite::devices;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
 use crate::store::sqlite::parsed_if_any;
@@ -191,13 +192,15 @@ impl Store {
     }
 }
 
-/// Ends a user's sessions, but for one that is kept, and records each.
+/// Ends a user's sessions, but for one that is kept, and records each. What devices may still fetch counts
+/// as one.
 pub(super) async fn end_all(
     connection: &mut SqliteConnection,
     user: UserId,
     keep: Option<SessionId>,
     now: SystemTime,
 ) -> Result<Vec<SessionId>, sqlx::Error> {
+    devices::take_back(connection, user, None).await?;
     let rows = sqlx::query(
         "UPDATE sessions SET ended_at = $3 \
          WHERE user_id = $1 AND ended_at IS NULL AND id IS NOT $2 RETURNING id",
@@ -318,6 +321,6 @@ pub(super) fn session_from(row: &SqliteRow) -> Result<Session, sqlx::Error> {
     })
 }
 
-fn whole_millis(duration: Duration) -> i64 {
+pub(super) fn whole_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

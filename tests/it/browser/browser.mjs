@@ -53,7 +53,9 @@ export class Visitor {
     visitor.page = await context.newPage();
     // Browsers say here what a policy kept from being loaded.
     visitor.page.on("console", (message) => {
-      if (message.type() === "error") visitor.complaints.push(message.text());
+      // An app's page may name no icon, and then the browser asks by itself for one that is not there.
+      const isIcon = message.location().url.endsWith("/favicon.ico");
+      if (message.type() === "error" && !isIcon) visitor.complaints.push(message.text());
     });
     return visitor;
   }
