@@ -20,14 +20,11 @@ pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::account::Accounts;
 use crate::config::Config;
 use crate::config::Resources;
-use crate::domain::Client;
-use crate::domain::ClientId;
 use crate::oauth::guesses::Guesses;
 use crate::oauth::metadata::Places;
 use crate::oauth::resource::Documents;
@@ -39,7 +36,6 @@ use crate::portal::Portal;
 pub struct OAuth {
     accounts: Arc<Accounts>,
     portal: Arc<Portal>,
-    declared: HashMap<ClientId, Client>,
     places: Places,
     resources: Resources,
     documents: Documents,
@@ -49,11 +45,9 @@ pub struct OAuth {
 impl OAuth {
     /// For the clients of the file, and those of the store.
     pub fn new(accounts: Arc<Accounts>, portal: Arc<Portal>, config: &Config) -> Self {
-        let by_id = |client: &Client| (client.id.clone(), client.clone());
         Self {
             accounts,
             portal,
-            declared: config.clients.iter().map(by_id).collect(),
             places: Places::new(config),
             resources: config.resources(),
             documents: Documents::new(config),

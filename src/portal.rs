@@ -129,23 +129,18 @@ impl Portal {
         words.collect()
     }
 
+    /// A client of the file.
+    pub fn declared(&self, id: &ClientId) -> Option<&Client> {
+        self.declared.get(id)
+    }
+
     /// A client, to be named: of the file, or of the store, where it may be disabled.
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, Unavailable> {
-        if let Some(client) = self.declared.get(id) {
+        if let Some(client) = self.declared(id) {
             return Ok(Some(client.clone()));
         }
         let stored = self.accounts.store.client(id).await?;
         Ok(stored.map(|stored| stored.client))
-    }
-
-    /// The same target on `public_url`.
-    fn url_of(&self, target: &str) -> String {
-        self.hosts.public(target)
-    }
-
-    /// Whether pages live on this host: lower case, without a port.
-    fn is_at(&self, host: &str) -> bool {
-        self.hosts.is_public(host)
     }
 }
 

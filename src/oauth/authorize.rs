@@ -27,6 +27,7 @@ use crate::oauth::OAuth;
 use crate::oauth::authorize::answer::Denial;
 use crate::oauth::authorize::asked::Asked;
 use crate::oauth::authorize::asked::Wrong;
+use crate::oauth::relay::REQUEST;
 use crate::page;
 use crate::page::App;
 use crate::page::Target;
@@ -74,19 +75,16 @@ pub async fn post(
 /// 400, 403 for a form that is not ours; else as [`show`].
 pub async fn consent(
     State(oauth): State<Arc<OAuth>>,
-    Posted { visit, fields }: Posted,
+    posted: Posted,
 ) -> Result<Response, Declined> {
-    let query = fields.get(REQUEST).unwrap_or_default();
-    // The page was shown to one person, and may be sent when another has signed in.
-    let shown_to = fields.get(PERSON).unwrap_or_default();
-    let is_same = |signed_in: &SignedIn| signed_in.user.to_string() == shown_to;
-    let decision = match fields.get("decision") {
+    let query = posted.fields.get(REQUEST).unwrap_or_default();
+    let decision = match posted.fields.get("decision") {
         Some("allow") => Some(Decision::Allow),
         Some("deny") => Some(Decision::Deny),
         _ => None,
     };
-    let decision = decision.filter(|_| visit.signed_in.as_ref().is_some_and(is_same));
-    oauth.consider(&visit, query, decision).await
+    let decision = decision.filter(|_| posted.is_by_whom_it_was_shown_to());
+    oauth.consider(&posted.visit, query, decision).await
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,11 +222,8 @@ impl OAuth {
     fn ask(&self, visit: &Visit, asked: &Asked, query: &str, signed_in: &SignedIn) -> Response {
         let portal = &self.portal;
         let redirect = Url::parse(&asked.reply.redirect_uri).ok();
-        let mut form = visit.form(portal, portal.path("oauth/consent"));
-        form.kept = vec![
-            (REQUEST, query.to_owned()),
-            (PERSON, signed_in.user.to_string()),
-        ];
+        let kept = (REQUEST, query.to_owned());
+        let mut form = visit.form_for(portal, portal.path("oauth/consent"), signed_in, kept);
         form.leads_to = redirect.iter().map(Target::of).collect();
         let again = ReturnTo::page(portal, &self.target_of(query));
         let view = page::Consent {
@@ -252,6 +247,3 @@ impl OAuth {
 
 /// At most that (RFC 6749 §4.1.2, SECURITY 37).
 const CODE_TTL: std::time::Duration = std::time::Duration::from_secs(60);
-/// The hidden fields of the consent page: the request's query, and whom the page was shown to.
-const REQUEST: &str = "request";
-const PERSON: &str = "person";

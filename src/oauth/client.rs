@@ -65,7 +65,7 @@ impl OAuth {
         let Ok(id) = ClientId::parse(id) else {
             return Ok(None);
         };
-        if let Some(client) = self.declared.get(&id) {
+        if let Some(client) = self.portal.declared(&id) {
             return Ok(Some(Proven {
                 client: client.clone(),
                 is_declared: true,

@@ -70,10 +70,9 @@ pub async fn show(State(oauth): State<Arc<OAuth>>, visit: Visit) -> Result<Respo
 ///
 /// The way to the sign-in page; 400, 403. What the person can mend is said on the page itself: 404, 422, 429,
 /// 503.
-pub async fn post(
-    State(oauth): State<Arc<OAuth>>,
-    Posted { visit, fields }: Posted,
-) -> Result<Response, Declined> {
+pub async fn post(State(oauth): State<Arc<OAuth>>, posted: Posted) -> Result<Response, Declined> {
+    let is_same = posted.is_by_whom_it_was_shown_to();
+    let Posted { visit, fields } = posted;
     let (portal, accounts) = (&oauth.portal, &oauth.accounts);
     let signed_in = visit.must_be_signed_in(portal)?;
     let typed = fields.get(CODE).unwrap_or_default();
@@ -104,8 +103,6 @@ pub async fn post(
         return Ok(again(unknown()));
     };
     oauth.refuse_stranger(&visit, &client, signed_in).await?;
-    // The page was shown to one person, and may be sent when another has signed in.
-    let is_same = fields.get(PERSON) == Some(&signed_in.user.to_string());
     let allow = match fields.get("decision").filter(|_| is_same) {
         Some("allow") => true,
         Some("deny") => false,
@@ -150,11 +147,8 @@ impl OAuth {
         signed_in: &SignedIn,
     ) -> Response {
         let portal = &self.portal;
-        let mut form = visit.form(portal, portal.path(PAGE));
-        form.kept = vec![
-            (CODE, code.to_string()),
-            (PERSON, signed_in.user.to_string()),
-        ];
+        let kept = (CODE, code.to_string());
+        let form = visit.form_for(portal, portal.path(PAGE), signed_in, kept);
         let again = ReturnTo::page(portal, &self.device_target(code));
         let view = DeviceConfirm {
             look: &portal.look,
@@ -221,5 +215,3 @@ fn slow_down(TooMany(seconds): TooMany) -> Problem {
 const PAGE: &str = "oauth/device";
 /// The field with the code, and the parameter of `verification_uri_complete`.
 const CODE: &str = "user_code";
-/// The hidden field that says whom the confirmation was shown to.
-const PERSON: &str = "person";

@@ -10,16 +10,20 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::domain::Client;
+use crate::domain::Grant;
 use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Session;
+use crate::domain::SessionId;
 use crate::domain::User;
 use crate::intake::no_store;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
 use crate::oauth::form::Form;
+use crate::store::NewDelegatedSession;
 use crate::token::id_token::IdToken;
 use crate::token::opaque::RefreshToken;
+use crate::vault::fresh_id;
 
 /// What a client gets for a person.
 struct Granted<'a> {
@@ -74,7 +78,34 @@ impl Granted<'_> {
     }
 }
 
+/// A session that a client may be about to get, and its first refresh token, where it may renew.
+struct Proposed {
+    session: NewDelegatedSession,
+    refresh: Option<RefreshToken>,
+}
+
 impl OAuth {
+    /// What a session would be that is opened by this request.
+    fn propose(&self, client: &Client, form: &Form) -> Proposed {
+        let accounts = &self.accounts;
+        let now = accounts.clock.now();
+        let id = SessionId::new(fresh_id(now));
+        let is_renewable = client.may(Grant::RefreshToken);
+        let refresh = is_renewable.then(|| RefreshToken::first(&accounts.vault, id));
+        let session = NewDelegatedSession {
+            id,
+            address: form.origin.address,
+            refresh: refresh.as_ref().map(RefreshToken::hash),
+            ttl: if is_renewable {
+                accounts.tokens.refresh_ttl
+            } else {
+                accounts.tokens.access_ttl
+            },
+            now,
+        };
+        Proposed { session, refresh }
+    }
+
     /// What a request says that its tokens are for, if it says anything (RFC 8707 §2.2).
     fn target(&self, client: &Client, form: &Form) -> Result<Option<Option<Resource>>, OAuthError> {
         let asked = form.get("resource");

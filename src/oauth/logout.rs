@@ -23,6 +23,7 @@ use crate::domain::ClientId;
 use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::oauth::OAuth;
+use crate::oauth::relay::REQUEST;
 use crate::oauth::relay::with_parameters;
 use crate::page::Failure;
 use crate::page::Link;
@@ -70,14 +71,11 @@ pub async fn post(
 /// 400, 403 for a form that is not ours; else as [`show`].
 pub async fn confirm(
     State(oauth): State<Arc<OAuth>>,
-    Posted { visit, fields }: Posted,
+    posted: Posted,
 ) -> Result<Response, Declined> {
-    let query = fields.get(REQUEST).unwrap_or_default();
-    // The page was shown to one person, and may be sent when another has signed in.
-    let shown_to = fields.get(PERSON).unwrap_or_default();
-    let is_same = |signed_in: &SignedIn| signed_in.user.to_string() == shown_to;
-    let is_meant = visit.signed_in.as_ref().is_some_and(is_same);
-    oauth.sign_out(&visit, query, is_meant).await
+    let query = posted.fields.get(REQUEST).unwrap_or_default();
+    let is_meant = posted.is_by_whom_it_was_shown_to();
+    oauth.sign_out(&posted.visit, query, is_meant).await
 }
 
 /// A request that is good.
@@ -196,11 +194,11 @@ impl OAuth {
         signed_in: &SignedIn,
     ) -> Response {
         let portal = &self.portal;
-        let mut form = visit.form(portal, portal.path("oauth/logout/confirm"));
-        form.kept = vec![
+        let (action, kept) = (
+            portal.path("oauth/logout/confirm"),
             (REQUEST, query.to_owned()),
-            (PERSON, signed_in.user.to_string()),
-        ];
+        );
+        let mut form = visit.form_for(portal, action, signed_in, kept);
         let place = asked.place.as_ref().and_then(|uri| Url::parse(uri).ok());
         form.leads_to = place.iter().map(Target::of).collect();
         let view = SignOut {
@@ -217,20 +215,13 @@ impl OAuth {
     fn refuse_to_sign_out(&self, visit: &Visit, problem: Problem) -> Declined {
         let portal = &self.portal;
         let view = Failure {
-            look: &portal.look,
             title: "The app made a mistake".to_owned(),
-            sentence: problem.detail.to_string(),
-            code: problem.code.to_owned(),
-            request_id: visit.origin.request_id.clone(),
             back: visit.signed_in.as_ref().map(|_| Link {
                 text: "Sign out here".to_owned(),
                 url: portal.path("logout"),
             }),
+            ..Failure::new(&portal.look, &problem, &visit.origin.request_id)
         };
         Declined::with(visit.show_again(problem, &view))
     }
 }
-
-/// The hidden fields of the page that asks: the request's query, and whom the page was shown to.
-const REQUEST: &str = "request";
-const PERSON: &str = "person";

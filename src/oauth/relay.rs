@@ -40,6 +40,9 @@ impl OAuth {
     }
 }
 
+/// The hidden field of pages that ask a person about a request: its query.
+pub(super) const REQUEST: &str = "request";
+
 /// A registered URI with parameters more. It stays as it is, its own query as well (RFC 6749 §3.1.2).
 pub(super) fn with_parameters(uri: &str, said: &[(&str, &str)]) -> String {
     let mut url = uri.to_owned();

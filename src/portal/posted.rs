@@ -11,6 +11,7 @@ use crate::intake::Site;
 use crate::portal::Declined;
 use crate::portal::HasPortal;
 use crate::portal::Visit;
+use crate::portal::visit::PERSON;
 use crate::problem::Problem;
 
 /// Its fields, and who posts it. What was not posted from our own page is refused before anybody reads it
@@ -28,9 +29,7 @@ impl<S: HasPortal + Send + Sync> FromRequest<S> for Posted {
     async fn from_request(request: Request, state: &S) -> Result<Self, Declined> {
         let portal = state.portal();
         let (mut parts, body) = request.into_parts();
-        let headers = parts.headers.clone();
         let visit = Visit::from_request_parts(&mut parts, state).await?;
-        parts.headers = headers;
         let sent = Sent::take(Request::from_parts(parts, body), state).await;
         let bad = |detail: String| {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail);
@@ -47,5 +46,15 @@ impl<S: HasPortal + Send + Sync> FromRequest<S> for Posted {
             return Err(visit.decline(portal, problem));
         }
         Ok(Self { visit, fields })
+    }
+}
+
+impl Posted {
+    /// Whether the person who was asked is the one who answers: a page may be sent when somebody else has
+    /// signed in to the same browser.
+    pub fn is_by_whom_it_was_shown_to(&self) -> bool {
+        let signed_in = self.visit.signed_in.as_ref();
+        let person = signed_in.map(|signed_in| signed_in.user.to_string());
+        person.is_some() && self.fields.get(PERSON) == person.as_deref()
     }
 }

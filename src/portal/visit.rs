@@ -52,22 +52,21 @@ impl<S: HasPortal + Send + Sync> FromRequestParts<S> for Visit {
         let decline = |problem| Declined::new(portal, &origin, problem);
         let target = parts.uri.path_and_query();
         let target = target.map_or_else(String::new, |target| target.as_str().to_owned());
-        if !portal.is_at(&origin.host) {
+        if !portal.hosts.is_public(&origin.host) {
             if !matches!(parts.method, Method::GET | Method::HEAD) {
                 let url = portal.public_url();
                 let detail = format!("Pages are at {url} only: nothing was done.");
                 let problem = Problem::new(StatusCode::FORBIDDEN, "cross_site", detail);
                 return Err(decline(problem));
             }
-            let url = portal.url_of(&target);
-            return Err(Declined::with(see_other(&url)));
+            return Err(Declined::with(see_other(&portal.hosts.public(&target))));
         }
         let (query, fault) = Fields::with_fault(parts.uri.query().unwrap_or_default());
         let signed_in = SignedIn::by_cookie(&portal.accounts, &origin).await;
         let signed_in = signed_in.map_err(decline)?;
         Ok(Self {
             browser: Browser::known_by(origin.cookies.get(FORM_COOKIE)),
-            headers: std::mem::take(&mut parts.headers),
+            headers: parts.headers.clone(),
             origin,
             signed_in,
             query,
@@ -115,6 +114,19 @@ impl Visit {
         }
     }
 
+    /// The same, shown to one person: see [`Posted::is_by_whom_it_was_shown_to`](crate::portal::Posted).
+    pub fn form_for(
+        &self,
+        portal: &Portal,
+        action: String,
+        person: &SignedIn,
+        kept: (&'static str, String),
+    ) -> Form {
+        let mut form = self.form(portal, action);
+        form.kept = vec![kept, (PERSON, person.user.to_string())];
+        form
+    }
+
     /// The answer that shows a page, with the cookie that its forms need; a dead session's is taken away.
     pub fn show(&self, status: StatusCode, view: &impl View) -> Response {
         let mut response: Response = page::answer(status, view);
@@ -142,6 +154,9 @@ impl Visit {
         Declined::new(portal, &self.origin, problem)
     }
 }
+
+/// The hidden field that says whom a form was shown to.
+pub(super) const PERSON: &str = "person";
 
 /// 303 with a cookie.
 pub fn see_other_with(url: &str, cookie: http::HeaderValue) -> Response {

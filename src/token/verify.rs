@@ -7,6 +7,7 @@
 mod hint;
 mod id_token;
 mod outside;
+mod times;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -225,29 +226,38 @@ impl Verifier {
         Ok(Audience::Resources(known.into_iter().cloned().collect()))
     }
 
-    /// Every option said out loud: a library's defaults are not our policy.
-    ///
-    /// Times are not among them, because the library would ask the system's clock. They are
-    /// checked in [`refuse_other_times`], against the clock that the gateway hands around. Nor is the
-    /// audience, because it is not only right or wrong: see [`Self::audience`].
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that may, because it leaves nothing at its default"
-    )]
+    /// Of a token of ours. Its audience is not only right or wrong, and so not asked for here: see
+    /// [`Self::audience`].
     fn validation(&self, algorithm: Algorithm) -> Validation {
-        let mut validation = Validation::new(algorithm);
-        validation.algorithms = vec![algorithm];
-        validation.iss = Some(HashSet::from([self.issuer.to_string()]));
-        validation.aud = None;
-        validation.validate_aud = false;
-        validation.sub = None;
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.leeway = 0;
-        validation.reject_tokens_expiring_in_less_than = 0;
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation
+        validation(algorithm, &self.issuer, None)
     }
+}
+
+/// Every option said out loud: a library's defaults are not our policy.
+///
+/// Times are not among them, because the library would ask the system's clock. They are
+/// checked in [`refuse_other_times`], against the clock that the gateway hands around.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that may, because it leaves nothing at its default"
+)]
+fn validation(
+    algorithm: Algorithm,
+    issuer: &str,
+    audiences: Option<HashSet<String>>,
+) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.algorithms = vec![algorithm];
+    validation.iss = Some(HashSet::from([issuer.to_owned()]));
+    validation.validate_aud = audiences.is_some();
+    validation.aud = audiences;
+    validation.sub = None;
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.leeway = 0;
+    validation.reject_tokens_expiring_in_less_than = 0;
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation
 }
 
 /// What of a header takes part in the judgement.

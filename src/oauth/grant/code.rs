@@ -3,20 +3,16 @@
 use axum::response::Response;
 
 use crate::domain::Client;
-use crate::domain::Grant;
-use crate::domain::SessionId;
 use crate::oauth::OAuth;
 use crate::oauth::client::Proven;
 use crate::oauth::error::OAuthError;
 use crate::oauth::form::Form;
 use crate::oauth::grant::Granted;
-use crate::store::NewDelegatedSession;
+use crate::oauth::grant::Proposed;
 use crate::store::Redeemed;
 use crate::store::Redemption;
 use crate::token::one_use::Kind;
 use crate::token::one_use::OneUse;
-use crate::token::opaque::RefreshToken;
-use crate::vault::fresh_id;
 
 /// One use (SECURITY 37). The same words whatever is wrong with the code, or with what it was issued for.
 pub(in crate::oauth) async fn redeem(
@@ -35,10 +31,8 @@ pub(in crate::oauth) async fn redeem(
     // A forged code dies here, before the database.
     let code = OneUse::parse(&accounts.vault, Kind::AuthorizationCode, code);
     let code = code.ok_or(NOT_GOOD)?;
-    let now = accounts.clock.now();
-    let id = SessionId::new(fresh_id(now));
-    let is_renewable = client.may(Grant::RefreshToken);
-    let refresh = is_renewable.then(|| RefreshToken::first(&accounts.vault, id));
+    let Proposed { session, refresh } = oauth.propose(client, form);
+    let now = session.now;
     let redemption = Redemption {
         code: code.hash(),
         client: client.id.clone(),
@@ -47,17 +41,7 @@ pub(in crate::oauth) async fn redeem(
         // RFC 7636 §4.6, by S256 alone.
         challenge: Client::hash(verifier),
         target,
-        session: NewDelegatedSession {
-            id,
-            address: form.origin.address,
-            refresh: refresh.as_ref().map(RefreshToken::hash),
-            ttl: if is_renewable {
-                accounts.tokens.refresh_ttl
-            } else {
-                accounts.tokens.access_ttl
-            },
-            now,
-        },
+        session,
     };
     let redeemed = accounts.store.redeem_code(redemption).await;
     match redeemed.map_err(|error| OAuthError::unavailable(&error))? {

@@ -4,20 +4,16 @@ use std::time::Duration;
 
 use axum::response::Response;
 
-use crate::domain::Grant;
-use crate::domain::SessionId;
 use crate::oauth::OAuth;
 use crate::oauth::client::Proven;
 use crate::oauth::error::OAuthError;
 use crate::oauth::form::Form;
 use crate::oauth::grant::Granted;
+use crate::oauth::grant::Proposed;
 use crate::store::DevicePoll;
-use crate::store::NewDelegatedSession;
 use crate::store::Polled;
 use crate::token::one_use::Kind;
 use crate::token::one_use::OneUse;
-use crate::token::opaque::RefreshToken;
-use crate::vault::fresh_id;
 
 /// How much longer a device waits that did not wait (RFC 8628 §3.5).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,27 +30,15 @@ pub(in crate::oauth) async fn fetch(
     // A forged code dies here, before the database.
     let code = OneUse::parse(&accounts.vault, Kind::DeviceCode, code);
     let code = code.ok_or(NOT_GOOD)?;
-    let now = accounts.clock.now();
-    let id = SessionId::new(fresh_id(now));
-    let is_renewable = client.may(Grant::RefreshToken);
-    let refresh = is_renewable.then(|| RefreshToken::first(&accounts.vault, id));
+    let Proposed { session, refresh } = oauth.propose(client, form);
+    let now = session.now;
     let poll = DevicePoll {
         code: code.hash(),
         client: client.id.clone(),
         proof: proven.proof(),
         target,
         patience: PATIENCE,
-        session: NewDelegatedSession {
-            id,
-            address: form.origin.address,
-            refresh: refresh.as_ref().map(RefreshToken::hash),
-            ttl: if is_renewable {
-                accounts.tokens.refresh_ttl
-            } else {
-                accounts.tokens.access_ttl
-            },
-            now,
-        },
+        session,
     };
     let polled = accounts.store.poll_device(&poll).await;
     match polled.map_err(|error| OAuthError::unavailable(&error))? {

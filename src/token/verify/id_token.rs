@@ -7,21 +7,18 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use jsonwebtoken::Algorithm;
-use jsonwebtoken::Validation;
 use serde_json::Map;
 use serde_json::Value;
 
-use crate::clock::unix_seconds;
 use crate::issuers::IssuerKeys;
 use crate::token::id_token::half_hash;
 use crate::token::verify::Invalid;
 use crate::token::verify::Members;
 use crate::token::verify::Verifier;
-use crate::token::verify::outside::seconds;
 use crate::token::verify::read_header;
 use crate::token::verify::refusal;
-use crate::token::verify::refuse_other_times;
+use crate::token::verify::times::Times;
+use crate::token::verify::validation;
 
 /// For whom and for which sign-in the token must be.
 #[derive(Clone, Copy, Debug)]
@@ -56,20 +53,13 @@ pub fn verify(
     if header.algorithm != Some(key.algorithm()) {
         return Err(Invalid::UnknownKey);
     }
-    let validation = validation(expected, key.algorithm());
+    let audience = HashSet::from([expected.client_id.to_owned()]);
+    let validation = validation(key.algorithm(), expected.issuer, Some(audience));
     let Members(claims) = jsonwebtoken::decode::<Members>(token, key.verifying(), &validation)
         .map_err(|error| refusal(error.kind()))?
         .claims;
 
-    let time = |name: &str| match claims.get(name) {
-        None => Ok(None),
-        Some(value) => seconds(value).map(Some).ok_or(Invalid::BadClaims),
-    };
-    let expires_at = time("exp")?.ok_or(Invalid::BadClaims)?;
-    let issued_at = time("iat")?.ok_or(Invalid::BadClaims)?;
-    let not_before = time("nbf")?.unwrap_or_default();
-    refuse_other_times(unix_seconds(now), expires_at, issued_at, not_before)?;
-
+    Times::read(&claims, now)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     // `decode` would also take a list of issuers.
     text("iss").ok_or(Invalid::BadClaims)?;
@@ -98,26 +88,6 @@ fn refuse_other_clients(claims: &Map<String, Value>, client_id: &str) -> Result<
         None if !is_shared => Ok(()),
         _ => Err(Invalid::WrongAudience),
     }
-}
-
-/// As for access tokens, every option said out loud.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the third place that may, because it leaves nothing at its default either"
-)]
-fn validation(expected: &Expected<'_>, algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.algorithms = vec![algorithm];
-    validation.iss = Some(HashSet::from([expected.issuer.to_owned()]));
-    validation.aud = Some(HashSet::from([expected.client_id.to_owned()]));
-    validation.validate_aud = true;
-    validation.sub = None;
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.leeway = 0;
-    validation.reject_tokens_expiring_in_less_than = 0;
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation
 }
 
 /// Providers put groups and more into ID tokens, which need not fit into a request's header.

@@ -3,18 +3,14 @@
 //!
 //! What is read before the signature was checked chooses among issuers of the file, and nothing else.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
-use jsonwebtoken::Validation;
 use serde_json::Map;
 use serde_json::Value;
 
-use crate::clock::unix_seconds;
 use crate::config;
 use crate::domain::Audience;
 use crate::domain::ClientId;
@@ -34,8 +30,9 @@ use crate::token::verify::Verifier;
 use crate::token::verify::is_header_word;
 use crate::token::verify::read_header;
 use crate::token::verify::refusal;
-use crate::token::verify::refuse_other_times;
 use crate::token::verify::texts;
+use crate::token::verify::times::Times;
+use crate::token::verify::validation;
 
 /// Why a token of another issuer is not good, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +84,8 @@ pub fn verify(
     if header.algorithm != Some(key.algorithm()) {
         return Err(NotOutside::Invalid(Invalid::UnknownKey));
     }
-    let validation = validation(config, key.algorithm());
+    let audiences = config.audiences.iter().cloned().collect();
+    let validation = validation(key.algorithm(), &config.url, Some(audiences));
     let Members(claims) = jsonwebtoken::decode::<Members>(token, key.verifying(), &validation)
         .map_err(|error| NotOutside::Invalid(refusal(error.kind())))?
         .claims;
@@ -104,26 +102,6 @@ fn issuer_of<'a>(issuers: &'a Issuers, token: &str) -> Option<(usize, &'a Arc<Is
     let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
     let Members(claims) = serde_json::from_slice(&json).ok()?;
     issuers.by_url(claims.get("iss")?.as_str()?)
-}
-
-/// As for our own tokens, every option said out loud.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the second place that may, because it leaves nothing at its default either"
-)]
-fn validation(config: &config::Issuer, algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.algorithms = vec![algorithm];
-    validation.iss = Some(HashSet::from([config.url.to_string()]));
-    validation.aud = Some(config.audiences.iter().cloned().collect());
-    validation.validate_aud = true;
-    validation.sub = None;
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.leeway = 0;
-    validation.reject_tokens_expiring_in_less_than = 0;
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation
 }
 
 /// Where access tokens call themselves `JWT`, so do others, and only what they say tells them apart
@@ -145,18 +123,8 @@ fn read(
     now: SystemTime,
 ) -> Result<Claims, Invalid> {
     let config = issuer.config();
-    // RFC 7519 §2: a NumericDate may have a fraction.
-    let time = |name: &str| match claims.get(name) {
-        None => Ok(None),
-        Some(value) => seconds(value).map(Some).ok_or(Invalid::BadClaims),
-    };
-    let expires_at = time("exp")?.ok_or(Invalid::BadClaims)?;
-    let issued_at = time("iat")?.ok_or(Invalid::BadClaims)?;
-    let not_before = time("nbf")?.unwrap_or_default();
-    refuse_other_times(unix_seconds(now), expires_at, issued_at, not_before)?;
-    // `decode` would also take a list of issuers.
+    let times = Times::read(claims, now)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    text("iss").ok_or(Invalid::BadClaims)?;
     let subject = text("sub").ok_or(Invalid::BadClaims)?;
     let subject = Outside::new(config.name.clone(), subject).map_err(|_| Invalid::BadClaims)?;
 
@@ -179,9 +147,9 @@ fn read(
             .filter(|_| is_verified)
             .and_then(|email| EmailAddress::parse(email).ok()),
         user_version: 0,
-        authenticated_at: time("auth_time")?.unwrap_or(issued_at),
+        authenticated_at: times.authenticated_at.unwrap_or(times.issued_at),
         methods: Vec::new(),
-        expires_at,
+        expires_at: times.expires_at,
         kid: Some(kid),
         issuer: Some(config.url.clone()),
     })
@@ -199,19 +167,6 @@ fn audience(config: &config::Issuer, named: Option<&Value>) -> Audience {
     let resources = config.resources.iter();
     let named = resources.filter(|resource| is_named(resource.as_str()));
     Audience::Resources(named.cloned().collect())
-}
-
-pub(super) fn seconds(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
-        let seconds = value.as_f64()?;
-        let is_time = seconds.is_finite() && (0.0..1e12).contains(&seconds);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "its range was checked, and the fraction is meant to go"
-        )]
-        is_time.then_some(seconds as u64)
-    })
 }
 
 /// What stands at the end of a path; nothing at the end of none.
