@@ -38,6 +38,11 @@ use crate::portal;
 use crate::portal::Portal;
 use crate::problem::Problem;
 
+/// What `Allow` says of an endpoint (RFC 9110 §10.2.1); what answers GET answers HEAD.
+const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
+const GET_POST: &str = "GET, HEAD, POST";
+
 /// Everything under the prefix, and what stands at the root whatever the prefix.
 pub fn router(
     gateway: &Gateway,
@@ -51,71 +56,94 @@ pub fn router(
     let pages = |service: MethodRouter<_>| service.with_state(Arc::clone(portal));
     let mut router = Router::new();
     for name in OWN_ENDPOINTS {
-        let service = match name {
-            "register" => pages(get(portal::register::show)).merge(posted(
-                pages(post(portal::register::post)),
-                of_accounts(post(account::register::register)),
-            )),
-            "login" => pages(get(portal::sign_in::show)).merge(posted(
-                pages(post(portal::sign_in::post)),
-                of_accounts(post(account::login::login)),
-            )),
-            "refresh" => of_accounts(post(account::refresh::refresh)),
-            "logout" => pages(get(portal::sign_out::show)).merge(posted(
-                pages(post(portal::sign_out::post)),
-                of_accounts(post(account::logout::logout)),
-            )),
-            "signed-out" => pages(get(portal::sign_out::done)),
-            "me" => of_accounts(get(account::me::me)),
-            "account" => pages(get(portal::account::show)),
-            "password" => posted(
-                pages(post(portal::account::change_password)),
-                of_accounts(post(account::password::change)),
+        let (allowed, service) = match name {
+            "register" => (
+                GET_POST,
+                pages(get(portal::register::show)).merge(posted(
+                    pages(post(portal::register::post)),
+                    of_accounts(post(account::register::register)),
+                )),
             ),
-            "sessions" => of_accounts(get(account::sessions::list))
-                .merge(pages(post(portal::account::end_other_sessions))),
-            "sessions/{id}" => of_accounts(delete(account::sessions::end))
-                .merge(pages(post(portal::account::end_session))),
-            "session/accept" => pages(get(portal::accept::accept)),
-            "provider/{id}" => pages(get(portal::provider::begin).post(portal::provider::connect)),
-            "provider/{id}/callback" => pages(get(portal::provider::callback)),
-            "provider/{id}/link" => {
-                pages(get(portal::provider::show_link).post(portal::provider::prove))
+            "login" => (
+                GET_POST,
+                pages(get(portal::sign_in::show)).merge(posted(
+                    pages(post(portal::sign_in::post)),
+                    of_accounts(post(account::login::login)),
+                )),
+            ),
+            "refresh" => (POST, of_accounts(post(account::refresh::refresh))),
+            "logout" => (
+                GET_POST,
+                pages(get(portal::sign_out::show)).merge(posted(
+                    pages(post(portal::sign_out::post)),
+                    of_accounts(post(account::logout::logout)),
+                )),
+            ),
+            "signed-out" => (GET, pages(get(portal::sign_out::done))),
+            "me" => (GET, of_accounts(get(account::me::me))),
+            "account" => (GET, pages(get(portal::account::show))),
+            "password" => (
+                POST,
+                posted(
+                    pages(post(portal::account::change_password)),
+                    of_accounts(post(account::password::change)),
+                ),
+            ),
+            "sessions" => (
+                GET_POST,
+                of_accounts(get(account::sessions::list))
+                    .merge(pages(post(portal::account::end_other_sessions))),
+            ),
+            "sessions/{id}" => (
+                "DELETE, POST",
+                of_accounts(delete(account::sessions::end))
+                    .merge(pages(post(portal::account::end_session))),
+            ),
+            // HEAD would spend the ticket; the endpoint refuses it.
+            "session/accept" => ("GET", pages(get(portal::accept::accept))),
+            "provider/{id}" => (
+                GET_POST,
+                pages(get(portal::provider::begin).post(portal::provider::connect)),
+            ),
+            "provider/{id}/callback" => (GET, pages(get(portal::provider::callback))),
+            "provider/{id}/link" => (
+                GET_POST,
+                pages(get(portal::provider::show_link).post(portal::provider::prove)),
+            ),
+            "provider/{id}/disconnect" => (POST, pages(post(portal::provider::disconnect))),
+            "connections/{client}" => (POST, pages(post(portal::account::disconnect))),
+            "oauth/authorize" => (
+                GET_POST,
+                for_clients(get(oauth::authorize::show).post(oauth::authorize::post)),
+            ),
+            "oauth/consent" => (POST, for_clients(post(oauth::authorize::consent))),
+            "oauth/device_authorization" => {
+                (POST, for_clients(post(oauth::device_authorization::issue)))
             }
-            "provider/{id}/disconnect" => pages(post(portal::provider::disconnect)),
-            "connections/{client}" => pages(post(portal::account::disconnect)),
-            "oauth/authorize" => {
-                for_clients(get(oauth::authorize::show).post(oauth::authorize::post))
-            }
-            "oauth/consent" => for_clients(post(oauth::authorize::consent)),
-            "oauth/device_authorization" => for_clients(post(oauth::device_authorization::issue)),
-            "oauth/device" => for_clients(get(oauth::device::show).post(oauth::device::post)),
-            "oauth/token" => for_clients(post(oauth::token::token)),
-            "oauth/revoke" => for_clients(post(oauth::revoke::revoke)),
-            "oauth/userinfo" => {
-                for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo))
-            }
-            "oauth/logout" => for_clients(get(oauth::logout::show).post(oauth::logout::post)),
-            "oauth/logout/confirm" => for_clients(post(oauth::logout::confirm)),
-            "oauth/introspect" => for_clients(post(oauth::introspect::introspect)),
+            "oauth/device" => (
+                GET_POST,
+                for_clients(get(oauth::device::show).post(oauth::device::post)),
+            ),
+            "oauth/token" => (POST, for_clients(post(oauth::token::token))),
+            "oauth/revoke" => (POST, for_clients(post(oauth::revoke::revoke))),
+            "oauth/introspect" => (POST, for_clients(post(oauth::introspect::introspect))),
+            "oauth/userinfo" => (
+                GET_POST,
+                for_clients(get(oauth::userinfo::userinfo).post(oauth::userinfo::userinfo)),
+            ),
+            "oauth/logout" => (
+                GET_POST,
+                for_clients(get(oauth::logout::show).post(oauth::logout::post)),
+            ),
+            "oauth/logout/confirm" => (POST, for_clients(post(oauth::logout::confirm))),
+            // `verify` is answered before there is an endpoint to lead to.
             _ => continue,
-        };
-        let allowed = match name {
-            "register" | "login" | "logout" | "oauth/authorize" | "oauth/device"
-            | "oauth/logout" | "oauth/userinfo" | "provider/{id}" | "provider/{id}/link" => {
-                "GET, HEAD, POST"
-            }
-            "signed-out" | "me" | "account" | "provider/{id}/callback" => "GET, HEAD",
-            "sessions" => "GET, HEAD, POST",
-            "sessions/{id}" => "DELETE, POST",
-            "session/accept" => "GET",
-            _ => "POST",
         };
         router = router.route(&format!("{prefix}/{name}"), only(allowed, service));
     }
-    let jwks = only("GET, HEAD", of_accounts(get(account::jwks::jwks)));
-    let metadata = || only("GET, HEAD", for_clients(get(oauth::metadata::metadata)));
-    let resource = only("GET, HEAD", for_clients(get(oauth::resource::metadata)));
+    let jwks = only(GET, of_accounts(get(account::jwks::jwks)));
+    let metadata = || only(GET, for_clients(get(oauth::metadata::metadata)));
+    let resource = only(GET, for_clients(get(oauth::resource::metadata)));
     router
         .route("/.well-known/jwks.json", jwks)
         .route("/.well-known/oauth-authorization-server", metadata())
@@ -136,7 +164,7 @@ fn assets(gateway: &Gateway, look: Arc<Look>) -> Router {
         None => not_found(Extension(origin)).await.into_response(),
     };
     Router::new()
-        .route(&path, only("GET, HEAD", get(file)))
+        .route(&path, only(GET, get(file)))
         .with_state(look)
 }
 

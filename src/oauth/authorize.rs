@@ -132,6 +132,16 @@ impl OAuth {
         let Some(signed_in) = visit.signed_in.as_ref().filter(is_fresh) else {
             return self.sign_in(visit, asked, query);
         };
+        // OpenID Connect Core §3.1.2.1: tokens of somebody else are no answer, and who has just signed in as
+        // somebody else is not asked for ever.
+        if !asked.is_meant_for(signed_in.user) {
+            let at = signed_in.identity.claims().authenticated_at;
+            if asked.is_answered_by(at, unix_seconds(now)) {
+                let why = "Somebody else has signed in than the app asked for.";
+                return Err(Denial::new("login_required", why));
+            }
+            return self.sign_in(visit, asked, query);
+        }
         let user = accounts.store.user(&Handle::Id(signed_in.user)).await;
         let user = user.map_err(|error| Denial::unavailable(&error))?;
         let Some(user) = user.filter(|user| !user.disabled) else {

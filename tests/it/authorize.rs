@@ -6,96 +6,21 @@ use reqwest::Method;
 
 use crate::harness::app::App;
 use crate::harness::app::CHALLENGE;
+use crate::harness::app::HOUSE;
+use crate::harness::app::LINES;
+use crate::harness::app::NATIVE;
+use crate::harness::app::NOTES;
+use crate::harness::app::OTHER;
+use crate::harness::app::STAFF;
 use crate::harness::app::claims;
 use crate::harness::app::said;
+use crate::harness::app::with_alice;
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Answer;
-use crate::harness::caller::Caller;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::FormBody as _;
 use crate::harness::person::Person;
-
-/// Keeps a secret, asks people.
-pub(crate) const NOTES: App = App {
-    id: "notes-web",
-    secret: Some("Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa"),
-    redirect_uri: "https://notes.example.com/callback",
-};
-/// Another such.
-pub(crate) const OTHER: App = App {
-    id: "other-web",
-    secret: Some("b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU"),
-    redirect_uri: "https://other.example.com/callback?app=other",
-};
-/// Of the house: asks nobody.
-pub(crate) const HOUSE: App = App {
-    id: "house",
-    secret: Some("m4Tz8Qw1Lk6Vb3Nc9Xs5Dh2Gj7Rf0PyE"),
-    redirect_uri: "https://house.example.com/cb",
-};
-/// On people's own machines.
-pub(crate) const NATIVE: App = App {
-    id: "native",
-    secret: None,
-    redirect_uri: "http://127.0.0.1/cb",
-};
-/// For administrators alone.
-const STAFF: App = App {
-    id: "staff",
-    secret: Some("w9Hn2Kd7Ls4Pf1Zx6Cv8Bm3Qt5Ry0UgJ"),
-    redirect_uri: "https://staff.example.com/cb",
-};
-
-pub(crate) const LINES: &str = r#"
-    [clients.notes-web]
-    name = "Notes"
-    secret = "Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa"
-    redirect_uris = ["https://notes.example.com/callback", "https://notes.example.com/other"]
-    scopes = ["openid", "profile", "email", "offline_access", "notes:read", "notes:write"]
-    grants = ["authorization_code", "refresh_token"]
-    [clients.other-web]
-    secret = "b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU"
-    redirect_uris = ["https://other.example.com/callback?app=other"]
-    scopes = ["openid", "notes:read"]
-    grants = ["authorization_code", "refresh_token"]
-    [clients.house]
-    secret = "m4Tz8Qw1Lk6Vb3Nc9Xs5Dh2Gj7Rf0PyE"
-    redirect_uris = ["https://house.example.com/cb"]
-    scopes = ["openid", "profile", "notes:read"]
-    grants = ["authorization_code"]
-    consent = "skip"
-    [clients.native]
-    public = true
-    redirect_uris = ["http://127.0.0.1/cb", "com.example.notes:/cb"]
-    scopes = ["openid", "offline_access", "notes:read"]
-    grants = ["authorization_code", "refresh_token"]
-    [clients.staff]
-    secret = "w9Hn2Kd7Ls4Pf1Zx6Cv8Bm3Qt5Ry0UgJ"
-    redirect_uris = ["https://staff.example.com/cb"]
-    scopes = ["openid"]
-    grants = ["authorization_code"]
-    roles = ["admin"]
-    [clients.machine]
-    secret = "k5Jt9Wp2Xm7Hs4Zd1Fv8Cn3Lq6By0RgT"
-    scopes = ["notes:read"]
-    grants = ["client_credentials"]
-    [routes.notes]
-    path = "/notes"
-    scopes = ["notes:read"]
-    upstream = "echo"
-    [routes.own]
-    path = "/own"
-    upstream = "echo"
-"#;
-
-/// A gateway with clients, somebody signed in to it, and a line to its endpoints.
-pub(crate) async fn with_alice() -> (Gateway, Person, Caller) {
-    let gateway = Gateway::start(LINES);
-    let caller = gateway.anonymous();
-    let person = Person::signed_in(caller.clone(), "alice").await;
-    (gateway, person, caller)
-}
 
 /// Insists on an error that is sent to the client at this place, with its state and who says so.
 // SECURITY 39, 40: see the tests that use it.
@@ -475,6 +400,52 @@ async fn a_client_says_whether_people_are_to_be_bothered() {
         .open(&HOUSE.request("openid", &[("max_age", "500")]))
         .await
         .expect(303);
+}
+
+/// OpenID Connect Core §3.1.2.1: tokens of somebody else are no answer.
+// SECURITY 45
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_means_somebody_gets_nobody_else() {
+    let (_gateway, person, caller) = with_alice().await;
+    let tokens = HOUSE.tokens(&caller, &person, "openid").await;
+    let alices = tokens["id_token"].as_str().unwrap();
+    let meant = |more: &[(&str, &str)]| {
+        let hint = [("id_token_hint", alices)];
+        HOUSE.request("openid", &[&hint, more].concat())
+    };
+    let silent = meant(&[("prompt", "none")]);
+    assert!(said(&person.open(&silent).await.expect(303)).contains_key("code"));
+
+    caller.register("bob").await;
+    person.sign_in("bob").await.expect(303);
+    expect_error(
+        person.open(&silent).await,
+        HOUSE.redirect_uri,
+        "login_required",
+    );
+    // Bob is led to the sign-in page, and when he is Bob all the same, the client is told.
+    let answer = person.open(&meant(&[])).await.expect(303);
+    assert!(answer.header("location").contains("/auth/login?"));
+    let page = person.follow(answer).await.expect(200);
+    let filled = [("identifier", "bob"), ("password", PASSWORD)];
+    let form = page.form("/auth/login");
+    let answer = person.submit(&form, &filled).await.expect(303);
+    let answer = person.open(answer.header("location")).await;
+    expect_error(answer, HOUSE.redirect_uri, "login_required");
+    let answer = person.open(&meant(&[])).await.expect(303);
+    let page = person.follow(answer).await.expect(200);
+    let filled = [("identifier", "alice"), ("password", PASSWORD)];
+    let form = page.form("/auth/login");
+    let answer = person.submit(&form, &filled).await.expect(303);
+    let answer = person.open(answer.header("location")).await;
+    assert!(said(&answer.expect(303)).contains_key("code"));
+
+    // Another client's token, and what is none, say nothing.
+    person.sign_in("bob").await.expect(303);
+    for hint in ["x", "", "eyJhbGciOiJub25lIn0.e30."] {
+        let target = HOUSE.request("openid", &[("id_token_hint", hint)]);
+        assert!(said(&person.open(&target).await.expect(303)).contains_key("code"));
+    }
 }
 
 // SECURITY 34, 43

@@ -38,6 +38,7 @@ grants = ["authorization_code", "refresh_token"]
 name = "Notes"
 secret = "SECRET"
 redirect_uris = ["CALLBACK"]
+post_logout_redirect_uris = ["AFTERWARDS"]
 scopes = ["openid", "profile", "offline_access", "notes:read"]
 grants = ["authorization_code", "refresh_token"]
 [clients.requests-oauthlib]
@@ -45,6 +46,11 @@ public = true
 redirect_uris = ["CALLBACK"]
 scopes = ["openid", "profile", "offline_access", "notes:read"]
 grants = ["authorization_code", "refresh_token"]
+[clients.television]
+name = "Television"
+public = true
+scopes = ["openid", "profile", "offline_access", "notes:read"]
+grants = ["device_code", "refresh_token"]
 [routes.notes]
 path = "/notes"
 scopes = ["notes:read"]
@@ -81,7 +87,8 @@ impl Talk {
             "client_secret": SECRET,
             "redirect_uri": CALLBACK,
             "post_logout_redirect_uri": AFTERWARDS,
-            "scope": SCOPE,
+            // What is offline does not end with the sign-in.
+            "scope": if way == "leave" { "notes:read openid profile" } else { SCOPE },
             "resource": format!("{}/notes", gateway.url()),
         }));
         talk
@@ -98,6 +105,13 @@ impl Talk {
                     let decision = said["decision"].as_str().unwrap();
                     self.walk(said["url"].as_str().unwrap(), decision).await
                 }
+                "leave" => self.walk(said["url"].as_str().unwrap(), "").await,
+                "device" => {
+                    let page = said["verification_uri_complete"].as_str().unwrap();
+                    let code = said["user_code"].as_str().unwrap();
+                    let decision = said["decision"].as_str().unwrap();
+                    self.let_in(page, code, decision).await
+                }
                 "done" => {
                     assert!(self.program.ended().await, "it failed at its end");
                     return said;
@@ -106,6 +120,37 @@ impl Talk {
             };
             self.program.tell(&answer);
         }
+    }
+
+    /// Opens the address that a device shows, checks its code, and decides.
+    async fn let_in(&self, page: &str, code: &str, decision: &str) -> Value {
+        let answer = self.person.open(page).await;
+        let mut page = self.person.follow(answer).await.expect(200);
+        if page.forms().iter().any(|form| form.action == "/auth/login") {
+            let filled = [("identifier", "alice"), ("password", PASSWORD)];
+            let answer = self.person.submit(&page.form("/auth/login"), &filled).await;
+            page = self.person.follow(answer).await.expect(200);
+        }
+        assert!(
+            page.text().contains(&format!("value=\"{code}\"")),
+            "{}",
+            page.text()
+        );
+        let form = page.form("/auth/oauth/device");
+        let asked = self
+            .person
+            .submit(&form, &[("user_code", code)])
+            .await
+            .expect(200);
+        assert!(
+            asked.text().contains("Connect Television?"),
+            "{}",
+            asked.text()
+        );
+        let form = asked.form("/auth/oauth/device");
+        let decided = self.person.submit(&form, &[("decision", decision)]).await;
+        self.person.follow(decided).await.expect(200);
+        json!({})
     }
 
     /// Goes where a client sends people and does what each page of the gateway asks for, until it leads out
@@ -155,6 +200,7 @@ fn lines() -> String {
     LINES
         .replace("SECRET", SECRET)
         .replace("CALLBACK", CALLBACK)
+        .replace("AFTERWARDS", AFTERWARDS)
 }
 
 /// What every client finds out: who has signed in, and what the route's app is told of them.
@@ -205,6 +251,31 @@ async fn openid_client_signs_people_in() {
     let found = talk.held().await;
     expect_alice(&found, "openid-client");
     assert_eq!(found["claims"]["roles"], json!(["editor"]));
+}
+
+// SECURITY 24
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_signs_people_out() {
+    let Some(command) = command("openid_client.mjs") else {
+        return;
+    };
+    let gateway = Gateway::start_at_its_url(&lines());
+    let talk = Talk::start(&gateway, command, "openid-client", "leave").await;
+    let found = talk.held().await;
+    assert_eq!(found["claims"]["preferred_username"], "alice");
+}
+
+/// RFC 8628, as a library polls.
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_signs_people_in_on_a_device() {
+    let Some(command) = command("openid_client.mjs") else {
+        return;
+    };
+    let gateway = Gateway::start_at_its_url(&lines());
+    let talk = Talk::start(&gateway, command, "television", "device").await;
+    let found = talk.held().await;
+    assert_eq!(found["userinfo"]["preferred_username"], "alice");
+    assert_eq!(found["claims"]["sub"], found["userinfo"]["sub"]);
 }
 
 /// The answer of another server than the one that was asked: RFC 9207. Without this, a client that looks at

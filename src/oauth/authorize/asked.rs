@@ -13,6 +13,7 @@ use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::domain::TokenHash;
+use crate::domain::UserId;
 use crate::intake::Fields;
 use crate::oauth::OAuth;
 use crate::oauth::authorize::answer::Denial;
@@ -36,6 +37,8 @@ pub(super) struct Asked {
     pub(super) nonce: Option<String>,
     pub(super) audience: Option<Resource>,
     pub(super) login_hint: Option<String>,
+    /// Whom the client means, by an ID token that it got here (`id_token_hint`).
+    meant: Option<UserId>,
     prompt: Prompt,
     max_age: Option<u64>,
     /// When this request first led to the sign-in page, in seconds since the epoch.
@@ -65,6 +68,17 @@ impl Asked {
         self.prompt.none
     }
 
+    /// Whether it is this person whom the client means.
+    pub(super) fn is_meant_for(&self, user: UserId) -> bool {
+        self.meant.is_none_or(|meant| meant == user)
+    }
+
+    /// Whether the person has signed in since this request led there.
+    pub(super) fn is_answered_by(&self, signed_in_at: u64, now: u64) -> bool {
+        let since = self.begun_at.filter(|begun| *begun <= now);
+        since.is_some_and(|begun| signed_in_at >= begun)
+    }
+
     /// Whether the person is to be asked all the same.
     pub(super) fn wants_consent(&self) -> bool {
         self.prompt.consent
@@ -74,8 +88,7 @@ impl Asked {
     /// request led there. Whoever changes the time in the address only spares themselves a sign-in, and the
     /// client sees the true one as `auth_time`.
     pub(super) fn is_satisfied_by(&self, signed_in_at: u64, now: u64) -> bool {
-        let since = self.begun_at.filter(|begun| *begun <= now);
-        if since.is_some_and(|begun| signed_in_at >= begun) {
+        if self.is_answered_by(signed_in_at, now) {
             return true;
         }
         let is_young = |max_age| now.saturating_sub(signed_in_at) <= max_age;
@@ -186,6 +199,10 @@ impl OAuth {
             text => Ok(text.map(str::to_owned)),
         };
         let (nonce, login_hint) = (bounded("nonce")?, bounded("login_hint")?);
+        // One that is none of ours is as if it were not there, as at `oauth/logout`: its key may be gone.
+        let hint = fields.get("id_token_hint");
+        let hint = hint.and_then(|hint| self.accounts.judge.id_token_hint(hint));
+        let hint = hint.filter(|hint| hint.client == client.id);
         let registered = client.redirect_uris.iter();
         let mut natives = registered.filter(|uri| uri.is_native());
         let is_native = client.is_public()
@@ -201,6 +218,7 @@ impl OAuth {
             nonce,
             audience,
             login_hint,
+            meant: hint.map(|hint| hint.user),
             prompt,
             max_age,
             begun_at,

@@ -1,5 +1,5 @@
 // Somebody without an account signs in to an app: registers, denies, allows, uses the app, sees it on the
-// account page, signs out and in again, and takes it back. axe looks at each page of the
+// account page, signs out there and in again, signs out in the app and in again, and takes it back. axe looks at each page of the
 // gateway, and it is photographed.
 
 import { Visitor, main } from "./browser.mjs";
@@ -56,6 +56,17 @@ async function journey(browser, { issuer, app, password, folder }, { width, sche
 
   // Signed in again, and not asked again: until it is taken back.
   await visitor.go(`${app}/login`);
+  await visitor.fill("E-mail address or username", username);
+  await visitor.fill("Password", password);
+  await visitor.click("Sign in");
+  await says(`Welcome, ${username}!`);
+
+  // Out of the app is out of the gateway as well, and back to the app.
+  await visitor.click("Sign out");
+  at(`${app}/goodbye`);
+  await says("You are signed out, here and at the gateway.");
+  await visitor.go(`${app}/login`);
+  at(`${issuer}/auth/login`);
   await visitor.fill("E-mail address or username", username);
   await visitor.fill("Password", password);
   await visitor.click("Sign in");

@@ -1,4 +1,4 @@
-//! An app that signs people in through the gateway, as a client of OAuth without a library.
+//! Apps that sign people in through the gateway, as clients of OAuth without a library.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,94 @@ use serde_json::Value;
 
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
+use crate::harness::gateway::Gateway;
 use crate::harness::person::FormBody as _;
 use crate::harness::person::Person;
 
 /// A verifier and its challenge: the example of RFC 7636, appendix B.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// Keeps a secret, asks people.
+pub(crate) const NOTES: App = App {
+    id: "notes-web",
+    secret: Some("Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa"),
+    redirect_uri: "https://notes.example.com/callback",
+};
+/// Another such.
+pub(crate) const OTHER: App = App {
+    id: "other-web",
+    secret: Some("b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU"),
+    redirect_uri: "https://other.example.com/callback?app=other",
+};
+/// Of the house: asks nobody.
+pub(crate) const HOUSE: App = App {
+    id: "house",
+    secret: Some("m4Tz8Qw1Lk6Vb3Nc9Xs5Dh2Gj7Rf0PyE"),
+    redirect_uri: "https://house.example.com/cb",
+};
+/// On people's own machines.
+pub(crate) const NATIVE: App = App {
+    id: "native",
+    secret: None,
+    redirect_uri: "http://127.0.0.1/cb",
+};
+/// For administrators alone.
+pub(crate) const STAFF: App = App {
+    id: "staff",
+    secret: Some("w9Hn2Kd7Ls4Pf1Zx6Cv8Bm3Qt5Ry0UgJ"),
+    redirect_uri: "https://staff.example.com/cb",
+};
+
+pub(crate) const LINES: &str = r#"
+    [clients.notes-web]
+    name = "Notes"
+    secret = "Xq2v8mK4tR9wZ1bN6cL3pS7dF5gH0jYa"
+    redirect_uris = ["https://notes.example.com/callback", "https://notes.example.com/other"]
+    scopes = ["openid", "profile", "email", "offline_access", "notes:read", "notes:write"]
+    grants = ["authorization_code", "refresh_token"]
+    [clients.other-web]
+    secret = "b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU"
+    redirect_uris = ["https://other.example.com/callback?app=other"]
+    scopes = ["openid", "notes:read"]
+    grants = ["authorization_code", "refresh_token"]
+    [clients.house]
+    secret = "m4Tz8Qw1Lk6Vb3Nc9Xs5Dh2Gj7Rf0PyE"
+    redirect_uris = ["https://house.example.com/cb"]
+    scopes = ["openid", "profile", "notes:read"]
+    grants = ["authorization_code"]
+    consent = "skip"
+    [clients.native]
+    public = true
+    redirect_uris = ["http://127.0.0.1/cb", "com.example.notes:/cb"]
+    scopes = ["openid", "offline_access", "notes:read"]
+    grants = ["authorization_code", "refresh_token"]
+    [clients.staff]
+    secret = "w9Hn2Kd7Ls4Pf1Zx6Cv8Bm3Qt5Ry0UgJ"
+    redirect_uris = ["https://staff.example.com/cb"]
+    scopes = ["openid"]
+    grants = ["authorization_code"]
+    roles = ["admin"]
+    [clients.machine]
+    secret = "k5Jt9Wp2Xm7Hs4Zd1Fv8Cn3Lq6By0RgT"
+    scopes = ["notes:read"]
+    grants = ["client_credentials"]
+    [routes.notes]
+    path = "/notes"
+    scopes = ["notes:read"]
+    upstream = "echo"
+    [routes.own]
+    path = "/own"
+    upstream = "echo"
+"#;
+
+/// A gateway with clients, somebody signed in to it, and a line to its endpoints.
+pub(crate) async fn with_alice() -> (Gateway, Person, Caller) {
+    let gateway = Gateway::start(LINES);
+    let caller = gateway.anonymous();
+    let person = Person::signed_in(caller.clone(), "alice").await;
+    (gateway, person, caller)
+}
 
 /// One client.
 #[derive(Clone, Copy, Debug)]
