@@ -70,6 +70,8 @@ use crate::gate::headers::Headers;
 use crate::gate::headers::REQUEST_ID;
 use crate::gate::hsts::Hsts;
 use crate::gate::inbound::Inbound;
+use crate::gate::inbound::Malformed;
+use crate::gate::inbound::Unclean;
 use crate::gate::limit::Limits;
 use crate::gate::limit::Spent;
 use crate::gate::panic::contained;
@@ -194,11 +196,7 @@ impl Gate {
         let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
-                let mut spent = Spent::default();
-                let rejection = match self.limits.admit_source(&unclean.source, &mut spent) {
-                    Ok(()) => Rejection::Malformed(malformed),
-                    Err(limited) => Rejection::Limited(limited),
-                };
+                let rejection = self.unreadable(malformed, &unclean);
                 let record = Box::new(Record::of_unclean(&self.scribe, *unclean));
                 return self.refuse(record, &rejection, None);
             }
@@ -227,6 +225,17 @@ impl Gate {
             }
             Ok(response) => self.finish(record, &spent, response, reader),
             Err(rejection) => self.refuse(record, &rejection, reader),
+        }
+    }
+
+    /// What becomes of a request that is none: it is counted as any other.
+    fn unreadable(&self, malformed: Malformed, unclean: &Unclean) -> Rejection {
+        match self
+            .limits
+            .admit_source(&unclean.source, &mut Spent::default())
+        {
+            Ok(()) => Rejection::Malformed(malformed),
+            Err(limited) => Rejection::Limited(limited),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::domain::SessionId;
 use crate::recent::Recent;
 use crate::store::Store;
 use crate::store::Unavailable;
+use crate::token::cookie;
 use crate::token::cookie::SESSION_COOKIE;
 use crate::token::cookie::SessionCookies;
 use crate::token::verify::Claims;
@@ -111,21 +112,12 @@ impl BrowserSessions {
     /// `Set-Cookie` for a session on this host (RFC 6265bis §4.1).
     pub fn set_cookie(&self, session: SessionId, host: &str) -> HeaderValue {
         let value = self.cookies.write(session, host);
-        let max = self.rules.max.as_secs();
-        let text = format!(
-            "{SESSION_COOKIE}={value}; Max-Age={max}; Path=/; Secure; HttpOnly; SameSite=Lax"
-        );
-        let text = HeaderValue::try_from(text);
-        let mut text = text.unwrap_or_else(|_| Self::clear_cookie());
-        text.set_sensitive(true);
-        text
+        cookie::given(SESSION_COOKIE, &value, Some(self.rules.max))
     }
 
     /// `Set-Cookie` that takes the cookie away.
     pub fn clear_cookie() -> HeaderValue {
-        HeaderValue::from_static(
-            "__Host-portcullis=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
-        )
+        cookie::taken_away(SESSION_COOKIE)
     }
 
     /// Asks what is remembered; never waits.

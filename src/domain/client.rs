@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
-
 use crate::domain::DisplayName;
 use crate::domain::Grant;
 use crate::domain::Malformed;
@@ -76,9 +74,7 @@ pub type Conflict = (&'static str, Malformed);
 impl Client {
     /// What is kept of a secret. A fast hash is right: the secret is long and random.
     pub fn hash(secret: &str) -> TokenHash {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
-        TokenHash::new(hash)
+        TokenHash::of(secret.as_bytes())
     }
 
     /// What people are told it is called.
@@ -104,6 +100,24 @@ impl Client {
             .filter(|scope| !scope.is_of_people())
             .cloned()
             .collect()
+    }
+
+    /// What a token for a person holds where the client asks for this: all of it, or nothing that it may not hold.
+    /// Without `scope` (RFC 6749 §3.3) it is all that the client may hold while the person is signed in.
+    ///
+    /// # Errors
+    ///
+    /// In words for the client (`invalid_scope`).
+    pub fn scopes_for_people(&self, asked: Option<&str>) -> Result<Scopes, String> {
+        let may_hold = &self.scopes;
+        let Some(asked) = asked else {
+            let without = |scope: &&Scope| scope.as_str() != Scope::OFFLINE_ACCESS;
+            return Ok(may_hold.iter().filter(without).cloned().collect());
+        };
+        match Scopes::parse(asked) {
+            Ok(scopes) if scopes.is_subset_of(may_hold) => Ok(scopes),
+            _ => Err(format!("This client may hold these scopes: {may_hold}.")),
+        }
     }
 
     /// Whether this person may sign in with it.

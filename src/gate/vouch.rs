@@ -70,11 +70,7 @@ impl Gate {
         let inbound = match Inbound::new(&from, request, &self.trust, &self.request_ids) {
             Ok(inbound) => inbound,
             Err((malformed, unclean)) => {
-                let mut spent = Spent::default();
-                let rejection = match self.limits.admit_source(&unclean.source, &mut spent) {
-                    Ok(()) => Rejection::Malformed(malformed),
-                    Err(limited) => Rejection::Limited(limited),
-                };
+                let rejection = self.unreadable(malformed, &unclean);
                 let unclean = Unclean {
                     is_head: asked_by == Method::HEAD,
                     is_call: false,

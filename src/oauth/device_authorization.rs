@@ -8,10 +8,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
-use crate::domain::Client;
 use crate::domain::Grant;
-use crate::domain::Scope;
-use crate::domain::Scopes;
 use crate::domain::UserCode;
 use crate::intake::no_store;
 use crate::oauth::OAuth;
@@ -40,7 +37,8 @@ pub async fn issue(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respon
         let why = "device_code is not among this client's grants.";
         return Err(OAuthError::UnauthorizedClient(why.to_owned()));
     }
-    let scopes = scopes(client, form.get("scope"))?;
+    let scopes = client.scopes_for_people(form.get("scope"));
+    let scopes = scopes.map_err(OAuthError::InvalidScope)?;
     let audience = oauth.resource(client, form.get("resource"))?;
     // Whoever has a public client's name may ask, and each time there is a row more.
     let counted = oauth.guesses.count_device(form.origin.address);
@@ -76,19 +74,4 @@ pub async fn issue(State(oauth): State<Arc<OAuth>>, form: Form) -> Result<Respon
         "interval": INTERVAL.as_secs(),
     });
     Ok((no_store(), axum::Json(body)).into_response())
-}
-
-/// As `oauth/authorize` reads them: all but `offline_access` where nothing is asked for (SECURITY 43).
-fn scopes(client: &Client, asked: Option<&str>) -> Result<Scopes, OAuthError> {
-    let may_hold = &client.scopes;
-    let Some(asked) = asked else {
-        let without = |scope: &&Scope| scope.as_str() != Scope::OFFLINE_ACCESS;
-        return Ok(may_hold.iter().filter(without).cloned().collect());
-    };
-    match Scopes::parse(asked) {
-        Ok(scopes) if scopes.is_subset_of(may_hold) => Ok(scopes),
-        _ => Err(OAuthError::InvalidScope(format!(
-            "This client may hold these scopes: {may_hold}."
-        ))),
-    }
 }

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
+use crate::token::cookie;
 use crate::token::cookie::FORM_COOKIE;
 use crate::vault::Vault;
 use crate::vault::random;
@@ -72,9 +73,8 @@ impl Browser {
 
     /// `Set-Cookie`, for a new one. It ends with the browser.
     pub(super) fn set_cookie(&self) -> Option<HeaderValue> {
-        let value = &self.value;
-        let text = format!("{FORM_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax");
-        HeaderValue::try_from(text).ok().filter(|_| self.is_new)
+        let cookie = || cookie::given(FORM_COOKIE, &self.value, None);
+        self.is_new.then(cookie)
     }
 
     pub(super) fn is_new(&self) -> bool {

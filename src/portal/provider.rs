@@ -41,6 +41,7 @@ use crate::providers::NotSignedIn;
 use crate::providers::Person;
 use crate::providers::Provider;
 use crate::providers::error_word;
+use crate::token::binding::Binding;
 use crate::token::cookie::PROVIDER_COOKIE;
 
 pub use account::connect;
@@ -50,7 +51,7 @@ pub use link::post as prove;
 pub use link::show as show_link;
 
 /// What is kept of a query until somebody is back.
-const KEPT: [&str; 2] = [ReturnTo::NAME, "binding"];
+const KEPT: [&str; 2] = [ReturnTo::NAME, Binding::NAME];
 
 /// Sends the browser away.
 ///
@@ -64,7 +65,7 @@ pub async fn begin(
 ) -> Result<Response, Declined> {
     let provider = find(&portal, &visit, &name)?;
     let query = visit.query(&portal)?;
-    ReturnTo::read(&portal, query).map_err(|problem| visit.decline(&portal, problem))?;
+    visit.goal(&portal, query)?;
     let again = query.get("prompt") == Some("login");
     send_away(&portal, &visit, provider, None, again).await
 }
@@ -307,5 +308,5 @@ fn goal(query: &Fields) -> String {
 
 fn goal_of(portal: &Portal, visit: &Visit, kept: &str) -> Result<ReturnTo, Declined> {
     let (kept, _) = Fields::with_fault(kept);
-    ReturnTo::read(portal, &kept).map_err(|problem| visit.decline(portal, problem))
+    visit.goal(portal, &kept)
 }

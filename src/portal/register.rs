@@ -33,8 +33,7 @@ use crate::problem::Problem;
 ///
 /// 400 where `return_to` is not ours, 403 where registration is off.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, visit.query(&portal)?);
-    let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
+    let goal = visit.goal(&portal, visit.query(&portal)?)?;
     let open = refuse_closed(&portal.accounts);
     open.map_err(|problem| visit.decline(&portal, problem))?;
     let view = view(&portal, &visit, &goal, &Typed::default());
@@ -50,8 +49,7 @@ pub async fn post(
     State(portal): State<Arc<Portal>>,
     Posted { visit, mut fields }: Posted,
 ) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &fields);
-    let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
+    let goal = visit.goal(&portal, &fields)?;
     let mut said = |name| fields.take(name);
     let password = Password::new(said("password").unwrap_or_default());
     let mut typed = |name| said(name).map(|text| text.trim().to_owned());

@@ -165,9 +165,9 @@ impl ReturnTo {
         }
     }
 
-    /// Where a form that goes on there may lead: to another host of ours; or an authorization request sends the browser on to its client
-    /// at once, if the client needs no consent. The name in it may be anybody's; it opens nothing but this
-    /// one form, to a place that `oauth/authorize` must still agree to.
+    /// Where a form that goes on there may lead: to another host of ours; or to a client, because an
+    /// authorization request sends the browser on at once where no consent is needed. The name in it may be
+    /// anybody's; it opens nothing but this one form, to a place that `oauth/authorize` must still agree to.
     pub(super) fn leads_to(&self, portal: &Portal) -> Vec<Target> {
         if self.other_host(portal).is_some() {
             return vec![Target::of(&self.url)];

@@ -27,8 +27,7 @@ use crate::providers::Provider;
 /// 400 where `return_to` is not ours, 503.
 pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Response, Declined> {
     let query = visit.query(&portal)?;
-    let goal = ReturnTo::read(&portal, query);
-    let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
+    let goal = visit.goal(&portal, query)?;
     if let Some(signed_in) = &visit.signed_in
         && query.get("prompt") != Some("login")
     {
@@ -51,8 +50,7 @@ pub async fn post(
     State(portal): State<Arc<Portal>>,
     Posted { visit, mut fields }: Posted,
 ) -> Result<Response, Declined> {
-    let goal = ReturnTo::read(&portal, &fields);
-    let goal = goal.map_err(|problem| visit.decline(&portal, problem))?;
+    let goal = visit.goal(&portal, &fields)?;
     let identifier = fields.take("identifier").unwrap_or_default();
     let identifier = identifier.trim();
     let password = Password::new(fields.take("password").unwrap_or_default());

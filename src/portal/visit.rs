@@ -105,6 +105,16 @@ impl Visit {
         }
     }
 
+    /// Where these fields say that the browser goes on to.
+    ///
+    /// # Errors
+    ///
+    /// 400 where it is no place of this house.
+    pub fn goal(&self, portal: &Portal, fields: &Fields) -> Result<ReturnTo, Declined> {
+        let goal = ReturnTo::read(portal, fields);
+        goal.map_err(|problem| self.decline(portal, problem))
+    }
+
     /// A form of ours, to be posted to this path.
     pub fn form(&self, portal: &Portal, action: String) -> Form {
         Form {

@@ -3,12 +3,14 @@
 //! The sign-in page is told its hash alone, so that nobody who sees the address of that page can go on in the
 //! browser's place. It says nothing about who anybody is.
 
-use aws_lc_rs::digest;
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
 use crate::domain::TokenHash;
+use crate::token::cookie;
 use crate::token::cookie::BINDING_COOKIE;
 use crate::vault::random;
 
@@ -34,30 +36,22 @@ impl Binding {
 
     /// What others may know of it.
     pub fn hash(&self) -> TokenHash {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref());
-        TokenHash::new(hash)
+        TokenHash::of(self.0.as_bytes())
     }
 
-    /// `Set-Cookie`, for as long as somebody may take to sign in.
+    /// `Set-Cookie`
     pub fn set_cookie(&self) -> HeaderValue {
-        let value = &self.0;
-        let text = format!(
-            "{BINDING_COOKIE}={value}; Max-Age=600; Path=/; Secure; HttpOnly; SameSite=Lax"
-        );
-        let cookie = HeaderValue::try_from(text);
-        let mut cookie = cookie.unwrap_or_else(|_| Self::clear_cookie());
-        cookie.set_sensitive(true);
-        cookie
+        cookie::given(BINDING_COOKIE, &self.0, Some(KEPT))
     }
 
     /// `Set-Cookie` that takes it away.
     pub fn clear_cookie() -> HeaderValue {
-        HeaderValue::from_static(
-            "__Host-portcullis-binding=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
-        )
+        cookie::taken_away(BINDING_COOKIE)
     }
 }
+
+/// For as long as somebody may take to sign in.
+const KEPT: Duration = Duration::from_secs(10 * 60);
 
 /// A hash as it stands in an address.
 pub fn written(hash: TokenHash) -> String {

@@ -4,11 +4,13 @@
 //! A cookie must never be logged, and holds nothing but which session it is (SECURITY 23).
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::domain::SessionId;
@@ -35,6 +37,25 @@ pub fn is_own(name: &[u8]) -> bool {
             start.eq_ignore_ascii_case(session) && (rest.is_empty() || rest.starts_with(b"-"))
         })
 }
+
+/// `Set-Cookie` for one of ours (RFC 6265bis §4.1): no script reads it, and no page of another site but a link
+/// has it sent. Without an age it ends with the browser. A value that is none for a header takes it away.
+pub fn given(name: &str, value: &str, age: Option<Duration>) -> HeaderValue {
+    let age = age.map(|age| format!("Max-Age={}; ", age.as_secs()));
+    let age = age.unwrap_or_default();
+    let text = HeaderValue::try_from(format!("{name}={value}; {age}{ATTRIBUTES}"));
+    let mut text = text.unwrap_or_else(|_| taken_away(name));
+    text.set_sensitive(true);
+    text
+}
+
+/// `Set-Cookie` that takes one of ours away.
+pub fn taken_away(name: &str) -> HeaderValue {
+    let text = HeaderValue::try_from(format!("{name}=; Max-Age=0; {ATTRIBUTES}"));
+    text.unwrap_or(HeaderValue::from_static(""))
+}
+
+const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 
 /// The cookies of ours that came with a request, taken out of it.
 #[derive(Clone, Default)]
@@ -156,6 +177,23 @@ mod tests {
         }
         let others = SessionCookies::new(&Vault::for_test());
         assert_eq!(others.read(value.as_bytes(), "notes.example.com"), None);
+    }
+
+    // SECURITY 34
+    #[test]
+    fn our_cookies_are_the_hosts_alone_and_no_scripts() {
+        let text = |cookie: HeaderValue| cookie.to_str().unwrap().to_owned();
+        let rest = "Path=/; Secure; HttpOnly; SameSite=Lax";
+        assert_eq!(text(given("a", "b", None)), format!("a=b; {rest}"));
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(
+            text(given("a", "b", minute)),
+            format!("a=b; Max-Age=60; {rest}")
+        );
+        assert!(given("a", "b", None).is_sensitive());
+        let gone = format!("a=; Max-Age=0; {rest}");
+        assert_eq!(text(taken_away("a")), gone);
+        assert_eq!(text(given("a", "b\n", None)), gone);
     }
 
     #[test]

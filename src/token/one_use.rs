@@ -80,9 +80,7 @@ impl OneUse {
 
     /// What the store keeps.
     pub fn hash(&self) -> TokenHash {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, self.secret.as_slice()).as_ref());
-        TokenHash::new(hash)
+        TokenHash::of(self.secret.as_slice())
     }
 
     /// The text to be shown, once.

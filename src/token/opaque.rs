@@ -6,7 +6,6 @@
 //! stored. A token must never be logged: it has no `Debug`.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -63,9 +62,7 @@ impl RefreshToken {
 
     /// What the store keeps.
     pub fn hash(&self) -> TokenHash {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, self.body().as_slice()).as_ref());
-        TokenHash::new(hash)
+        TokenHash::of(self.body().as_slice())
     }
 
     /// The text to be shown, once.

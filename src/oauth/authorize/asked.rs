@@ -10,7 +10,6 @@ use http::StatusCode;
 use crate::domain::Client;
 use crate::domain::Grant;
 use crate::domain::Resource;
-use crate::domain::Scope;
 use crate::domain::Scopes;
 use crate::domain::TokenHash;
 use crate::domain::UserId;
@@ -179,7 +178,8 @@ impl OAuth {
             return Err(Denial::new("unauthorized_client", why));
         }
         let challenge = challenge(fields)?;
-        let scopes = scopes(&client, fields.get("scope"))?;
+        let scopes = client.scopes_for_people(fields.get("scope"));
+        let scopes = scopes.map_err(|why| Denial::new("invalid_scope", why))?;
         let audience = self.resource(&client, fields.get("resource"));
         let audience = audience.map_err(|error| match error {
             OAuthError::InvalidTarget(why) => Denial::new("invalid_target", why),
@@ -241,22 +241,6 @@ fn challenge(fields: &Fields) -> Result<TokenHash, Denial> {
         _ => Err(invalid(
             "code_challenge must be the SHA-256 of the verifier in base64url: 43 characters.",
         )),
-    }
-}
-
-/// Without `scope` (RFC 6749 §3.3) it is all that the client may hold while the person is signed in.
-fn scopes(client: &Client, asked: Option<&str>) -> Result<Scopes, Denial> {
-    let may_hold = &client.scopes;
-    let Some(asked) = asked else {
-        let without = |scope: &&Scope| scope.as_str() != Scope::OFFLINE_ACCESS;
-        return Ok(may_hold.iter().filter(without).cloned().collect());
-    };
-    match Scopes::parse(asked) {
-        Ok(scopes) if scopes.is_subset_of(may_hold) => Ok(scopes),
-        _ => {
-            let why = format!("This client may hold these scopes: {may_hold}.");
-            Err(Denial::new("invalid_scope", why))
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::domain::SessionId;
 use crate::domain::Username;
 use crate::providers::Person;
 use crate::providers::Ties;
+use crate::token::cookie;
 use crate::token::cookie::PROVIDER_COOKIE;
 use crate::vault::Vault;
 
@@ -141,19 +142,13 @@ impl Unproven {
 
 /// `Set-Cookie` that takes it away.
 pub(super) fn clear_cookie() -> HeaderValue {
-    HeaderValue::from_static(
-        "__Host-portcullis-provider=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax",
-    )
+    cookie::taken_away(PROVIDER_COOKIE)
 }
 
 fn seal(vault: &Vault, label: &str, kept: &impl Serialize) -> Option<HeaderValue> {
     let plain = serde_json::to_vec(kept).ok()?;
     let value = URL_SAFE_NO_PAD.encode(vault.seal(label, &plain));
-    let age = KEPT.as_secs();
-    let text =
-        format!("{PROVIDER_COOKIE}={value}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Lax");
-    let mut cookie = HeaderValue::try_from(text).ok()?;
-    cookie.set_sensitive(true);
+    let cookie = cookie::given(PROVIDER_COOKIE, &value, Some(KEPT));
     (cookie.len() <= COOKIE_BYTES_MAX).then_some(cookie)
 }
 
