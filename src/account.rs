@@ -19,8 +19,8 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
-use crate::authenticate::BrowserSessions;
 use crate::authenticate::Judge;
+use crate::authenticate::OpaqueSessions;
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::SessionId;
@@ -55,7 +55,7 @@ pub struct Accounts {
     /// The same judge that guards the routes.
     pub judge: Judge,
     /// Cookies of browsers.
-    pub sessions: Arc<BrowserSessions>,
+    pub sessions: Arc<OpaqueSessions>,
     /// What is dead.
     pub revocations: Arc<Revocations>,
     /// Hashing threads.

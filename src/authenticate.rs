@@ -32,8 +32,9 @@ use crate::token::verify::NotOutside;
 use crate::token::verify::Verifier;
 use crate::token::verify::verify_outside;
 
-pub use sessions::BrowserSessions;
 pub use sessions::Found;
+pub use sessions::OpaqueSessions;
+pub use sessions::ShownToken;
 pub use told::Told;
 pub use told::percent_encode;
 

@@ -21,6 +21,7 @@ pub mod limit;
 mod navigation;
 mod panic;
 pub mod path;
+mod personal;
 pub mod reject;
 pub mod request_id;
 pub mod resource;
@@ -48,9 +49,10 @@ use http::header;
 use http::uri::PathAndQuery;
 
 use crate::authenticate::Authenticator;
-use crate::authenticate::BrowserSessions;
 use crate::authenticate::Caller;
 use crate::authenticate::Identity;
+use crate::authenticate::OpaqueSessions;
+use crate::authenticate::ShownToken;
 use crate::authenticate::Unauthenticated;
 use crate::body::ClientBody;
 use crate::config::Auth;
@@ -123,7 +125,7 @@ pub struct Gate {
     /// Credentials.
     pub authenticator: Authenticator,
     /// Cookies of browsers.
-    pub sessions: Arc<BrowserSessions>,
+    pub sessions: Arc<OpaqueSessions>,
     /// What apps are told.
     pub headers: Headers,
     /// By index of the configuration.
@@ -287,14 +289,15 @@ impl Gate {
         trail: &mut Trail,
         spent: &mut Spent,
     ) -> Result<Permit, Rejection> {
-        let by_cookie = match inbound.own_cookies().has(SESSION_COOKIE) {
-            false => None,
-            true => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
+        let known = match self.sessions.shown_by(credential(route, inbound)) {
+            ShownToken::Other if !inbound.own_cookies().has(SESSION_COOKIE) => None,
+            ShownToken::Other => Box::pin(self.known_by_cookie(route, inbound, trail)).await?,
+            shown => Box::pin(self.known_by_token(shown, route, inbound)).await?,
         };
-        let decided = match self.decide(route, inbound, by_cookie.clone()) {
+        let decided = match self.decide(route, inbound, known.clone()) {
             Err(Rejection::Unauthenticated(Unauthenticated::KeysWanted(place))) => {
                 Box::pin(self.authenticator.keys_asked(place)).await;
-                self.decide(route, inbound, by_cookie)
+                self.decide(route, inbound, known)
             }
             decided => decided,
         };
@@ -326,17 +329,18 @@ impl Gate {
         self.streams.end_the_dead();
     }
 
-    /// The one decision, shared by forwarding and `explain`. It spends nothing.
+    /// The one decision, shared by forwarding and `explain`. It spends nothing. `known` is who a cookie or a
+    /// personal token says is calling.
     fn decide<B>(
         &self,
         route: &Arc<Route>,
         inbound: &Inbound<B>,
-        by_cookie: Option<Identity>,
+        known: Option<Identity>,
     ) -> Result<Permit, Rejection> {
         route.admit(&inbound.source().address)?;
         let credential = credential(route, inbound);
         let issuers = &route.config().issuers;
-        let caller = match (route.config().auth, by_cookie) {
+        let caller = match (route.config().auth, known) {
             (Auth::None, _) => Caller::Anonymous,
             (Auth::Optional | Auth::Required, Some(identity)) => Caller::Known(identity),
             (Auth::Optional, None) => self.authenticator.recognise(credential, issuers)?,

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::certificates::CertificateError;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -398,7 +398,7 @@ async fn sweep(
 }
 
 /// Takes down which sessions of browsers were seen, so that none idles away elsewhere that is in use.
-async fn write_seen(sessions: Arc<BrowserSessions>) {
+async fn write_seen(sessions: Arc<OpaqueSessions>) {
     loop {
         tokio::time::sleep(SEEN).await;
         sessions.write_seen().await;

@@ -10,6 +10,7 @@ mod contract;
 mod delegation;
 mod devices;
 mod identity;
+mod personal;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,9 @@ pub use identity::LinkedIdentity;
 pub use identity::NewIdentity;
 pub use identity::Opened;
 pub use identity::Unlinked;
+pub use personal::ListedPersonalToken;
+pub use personal::NewPersonalToken;
+pub use personal::PersonalTokenMade;
 
 /// How long rows of the table of changes are kept: longer than any access token can live
 /// (24 h and leeway), so that a gateway that starts learns of every session it must refuse.
@@ -240,15 +244,17 @@ pub struct NewBrowserSession {
     pub replaced: Option<SessionId>,
 }
 
-/// A living session of a browser and whose it is, as both are now.
+/// A living session of a browser or of a personal token and whose it is, as both are now.
 #[derive(Clone, Debug)]
-pub struct BrowserSession {
+pub struct OpaqueSession {
     /// The session.
     pub session: Session,
     /// The account, which is not disabled.
     pub user: User,
     /// When it was last seen, as far as that was taken down.
     pub last_seen_at: SystemTime,
+    /// Whether it ends when it is not seen for long.
+    pub idles: bool,
 }
 
 /// What carries a session to another host: kept by the hash of what is sent.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::intake::JsonOrNothing;
 use crate::intake::Origin;
 use crate::intake::Refusal;
@@ -42,7 +42,7 @@ pub async fn logout(
     ended.map_err(|problem| Refusal::new(&origin, problem))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if signed_in.by_cookie {
-        let cleared = BrowserSessions::clear_cookie();
+        let cleared = OpaqueSessions::clear_cookie();
         response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     Ok(response)

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::account::Accounts;
 use crate::account::SignedIn;
 use crate::account::unavailable;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::domain::ClientId;
 use crate::domain::SessionId;
 use crate::intake::Origin;
@@ -60,7 +60,7 @@ pub async fn end(
     let session = ended.map_err(|problem| Refusal::new(&origin, problem))?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if signed_in.by_cookie && signed_in.session == session {
-        let cleared = BrowserSessions::clear_cookie();
+        let cleared = OpaqueSessions::clear_cookie();
         response.headers_mut().insert(header::SET_COOKIE, cleared);
     }
     Ok(response)

@@ -10,9 +10,10 @@ use http::request::Parts;
 
 use crate::account::Accounts;
 use crate::account::unavailable;
-use crate::authenticate::BrowserSessions;
-use crate::authenticate::Found;
 use crate::authenticate::Identity;
+use crate::authenticate::OpaqueSessions;
+use crate::authenticate::Reason;
+use crate::authenticate::ShownToken;
 use crate::authenticate::Unauthenticated;
 use crate::domain::SessionId;
 use crate::domain::Subject;
@@ -50,7 +51,7 @@ impl FromRequestParts<Arc<Accounts>> for SignedIn {
         if authorization.is_none() && origin.session.is_some() {
             let known = Self::by_cookie(accounts, &origin).await.map_err(refuse)?;
             let known = known.ok_or_else(|| {
-                let cleared = BrowserSessions::clear_cookie();
+                let cleared = OpaqueSessions::clear_cookie();
                 let absent = Unauthenticated::Absent.problem();
                 refuse(absent.with_header(header::SET_COOKIE, cleared))
             })?;
@@ -61,7 +62,14 @@ impl FromRequestParts<Arc<Accounts>> for SignedIn {
             }
             return Ok(known);
         }
-        let identity = accounts.judge.identify(authorization);
+        let identity = match accounts.sessions.shown_by(authorization) {
+            ShownToken::Genuine(token) => {
+                let known = accounts.sessions.recall(token).await;
+                let known = known.map_err(|error| refuse(unavailable(&error)))?;
+                known.ok_or(Unauthenticated::Refused(Reason::SessionEnded))
+            }
+            ShownToken::Forged | ShownToken::Other => accounts.judge.identify(authorization),
+        };
         let identity = identity.map_err(|why| Refusal::unauthenticated(&origin, why))?;
         Self::first_party(identity, false).ok_or_else(|| {
             let detail = "Only a sign-in of the user's own may manage the account.";
@@ -84,14 +92,8 @@ impl SignedIn {
         let Some(session) = origin.session else {
             return Ok(None);
         };
-        let known = match accounts.sessions.find(session) {
-            Found::Alive(identity) => Some(identity),
-            Found::Dead => None,
-            Found::Unknown => {
-                let recalled = accounts.sessions.recall(session).await;
-                recalled.map_err(|error| unavailable(&error))?
-            }
-        };
+        let known = accounts.sessions.recall(session).await;
+        let known = known.map_err(|error| unavailable(&error))?;
         Ok(known.and_then(|identity| Self::first_party(identity, true)))
     }
 

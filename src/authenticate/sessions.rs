@@ -1,8 +1,9 @@
-//! Browser sessions, shared by all cores: from a cookie to an [`Identity`].
+//! Sessions that something opaque names, shared by all cores: from a browser's cookie or a personal token
+//! to an [`Identity`].
 //!
-//! A genuine cookie is read from the store once and then remembered, under the same map of what is
-//! dead as tokens are. What is remembered says only who a session was of when it was read: whether it
-//! is alive is asked for every request. The path asks [`BrowserSessions::find`], which never waits.
+//! A genuine one is read from the store once and then remembered, under the same map of what is dead as
+//! access tokens are. What is remembered says only who a session was of when it was read: whether it
+//! is alive is asked for every request. The path asks [`OpaqueSessions::find`], which never waits.
 
 use std::array;
 use std::collections::HashMap;
@@ -17,11 +18,13 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use crate::authenticate::Identity;
 use crate::authenticate::Judge;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
+use crate::authenticate::bearer;
 use crate::clock::unix_seconds;
 use crate::config;
 use crate::domain::SessionId;
@@ -31,12 +34,15 @@ use crate::store::Unavailable;
 use crate::token::cookie;
 use crate::token::cookie::SESSION_COOKIE;
 use crate::token::cookie::SessionCookies;
+use crate::token::personal::PersonalTokens;
 use crate::token::verify::Claims;
+use crate::vault::Vault;
 
-/// The sessions of browsers.
+/// The sessions of browsers and of personal tokens.
 #[derive(Debug)]
-pub struct BrowserSessions {
+pub struct OpaqueSessions {
     cookies: SessionCookies,
+    tokens: PersonalTokens,
     judge: Judge,
     store: Store,
     rules: config::Sessions,
@@ -62,6 +68,8 @@ struct Entry {
 #[derive(Debug)]
 struct Known {
     identity: Identity,
+    /// Whether it ends when it is not seen for long.
+    idles: bool,
     last_seen: AtomicU64,
     /// The last time that was put into `seen`.
     told: AtomicU64,
@@ -74,14 +82,25 @@ pub enum Found {
     Alive(Identity),
     /// It is dead.
     Dead,
-    /// The store has to be asked: [`BrowserSessions::recall`].
+    /// The store has to be asked: [`OpaqueSessions::recall`].
     Unknown,
 }
 
-impl BrowserSessions {
+/// What a caller shows in place of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownToken {
+    /// A personal token that was made here, and may have ended.
+    Genuine(SessionId),
+    /// What wants to be one.
+    Forged,
+    /// Something else, or nothing.
+    Other,
+}
+
+impl OpaqueSessions {
     /// Remembers at most so many sessions.
     pub fn new(
-        cookies: SessionCookies,
+        vault: &Vault,
         judge: Judge,
         store: Store,
         rules: config::Sessions,
@@ -89,7 +108,8 @@ impl BrowserSessions {
     ) -> Self {
         let of_each = (remembered_max / SHARDS).max(1);
         Self {
-            cookies,
+            cookies: SessionCookies::new(vault),
+            tokens: PersonalTokens::new(vault),
             judge,
             store,
             rules,
@@ -107,6 +127,22 @@ impl BrowserSessions {
     /// Which session a cookie names, if it is genuine and of this host.
     pub fn named_by(&self, cookie: &[u8], host: &str) -> Option<SessionId> {
         self.cookies.read(cookie, host)
+    }
+
+    /// What an `Authorization` header brings, as far as personal tokens go.
+    pub fn shown_by(&self, authorization: Option<&HeaderValue>) -> ShownToken {
+        match bearer(authorization) {
+            Ok(token) if PersonalTokens::is_meant(token) => self
+                .tokens
+                .read(token)
+                .map_or(ShownToken::Forged, ShownToken::Genuine),
+            _ => ShownToken::Other,
+        }
+    }
+
+    /// The text of a personal token, to be shown once.
+    pub fn personal_token(&self, token: SessionId) -> Zeroizing<String> {
+        self.tokens.reveal(token)
     }
 
     /// `Set-Cookie` for a session on this host (RFC 6265bis §4.1).
@@ -148,7 +184,7 @@ impl BrowserSessions {
         }
         // Judged before it is moved on: of two requests at once, neither may find a session that has idled
         // away alive because of the other.
-        if self.has_idled(known.last_seen.load(Ordering::Relaxed), now) {
+        if known.idles && self.has_idled(known.last_seen.load(Ordering::Relaxed), now) {
             // Another gateway may have seen it since.
             return Found::Unknown;
         }
@@ -225,13 +261,14 @@ impl BrowserSessions {
         } else {
             Duration::MAX
         };
-        let read = self.store.browser_session(session, now, idle).await;
+        let read = self.store.opaque_session(session, now, idle).await;
         let kept = unix_seconds(now + KEPT);
         let dead_kept = unix_seconds(now + DEAD_KEPT);
         let now = unix_seconds(now);
         let known = read.map_err(Arc::new)?.map(|read| {
             Arc::new(Known {
                 identity: Identity::new(Claims::of_session(&read.user, &read.session), 0),
+                idles: read.idles,
                 // Whoever has it read uses it.
                 last_seen: AtomicU64::new(now),
                 told: AtomicU64::new(unix_seconds(read.last_seen_at)),

@@ -47,7 +47,10 @@ impl Told {
         let (user, method) = match &claims.subject {
             Subject::User(_) => (
                 claims.preferred_username.as_deref().or(Some(&subject)),
-                claims.methods.first().map(String::as_str),
+                match claims.client.is_personal() {
+                    true => Some("personal_token"),
+                    false => claims.methods.first().map(String::as_str),
+                },
             ),
             Subject::Client(_) => (None, Some("client")),
             // `NAME:alice`: neither a username nor an address holds a `:`, so that nobody of ours is meant.

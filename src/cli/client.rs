@@ -271,7 +271,7 @@ fn all<T>(
 /// The id of a client that the file does not declare: what stands there is changed there.
 fn changeable(config: &Config, id: &str) -> anyhow::Result<ClientId> {
     let id = ClientId::parse(id)?;
-    if id.is_first_party() {
+    if id.is_reserved() {
         bail!("{id} is the gateway's own name; choose another");
     }
     if config.clients.iter().any(|client| client.id == id) {

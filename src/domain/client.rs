@@ -204,19 +204,25 @@ pub struct ClientId(Name);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Name {
     FirstParty,
-    /// Never [`ClientId::FIRST_PARTY`].
+    Personal,
+    /// Never a reserved one.
     Other(String),
 }
 
 impl ClientId {
     /// The reserved name under which the gateway's own login issues tokens.
     pub const FIRST_PARTY: &'static str = "portcullis";
+    /// The reserved name of all personal tokens: a route that lists it under `clients` admits them without
+    /// a scope.
+    pub const PERSONAL: &'static str = "personal-token";
 
     /// Reads a client id.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if text == Self::FIRST_PARTY {
             Ok(Self::first_party())
+        } else if text == Self::PERSONAL {
+            Ok(Self::personal())
         } else if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
             Ok(Self(Name::Other(text.to_owned())))
         } else {
@@ -231,15 +237,31 @@ impl ClientId {
         Self(Name::FirstParty)
     }
 
+    /// What a personal token passes for: no client that somebody else has.
+    pub fn personal() -> Self {
+        Self(Name::Personal)
+    }
+
     /// Whether this is the gateway itself: everything else is delegated.
     pub fn is_first_party(&self) -> bool {
         self.0 == Name::FirstParty
+    }
+
+    /// Whether this is what personal tokens pass for.
+    pub fn is_personal(&self) -> bool {
+        self.0 == Name::Personal
+    }
+
+    /// Whether no client of anybody's can have this name.
+    pub fn is_reserved(&self) -> bool {
+        self.is_first_party() || self.is_personal()
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Name::FirstParty => Self::FIRST_PARTY,
+            Name::Personal => Self::PERSONAL,
             Name::Other(name) => name,
         }
     }

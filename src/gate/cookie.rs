@@ -9,9 +9,8 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::header;
 
-use crate::authenticate::BrowserSessions;
-use crate::authenticate::Found;
 use crate::authenticate::Identity;
+use crate::authenticate::OpaqueSessions;
 use crate::config::Auth;
 use crate::domain::SessionId;
 use crate::gate::Gate;
@@ -42,11 +41,7 @@ impl Gate {
         }
         let known = match self.named_by_cookie(inbound, trail) {
             None => None,
-            Some(session) => match self.sessions.find(session) {
-                Found::Alive(identity) => Some(identity),
-                Found::Dead => None,
-                Found::Unknown => self.door.recall(&self.sessions, session).await?,
-            },
+            Some(session) => self.known_by_session(session).await?,
         };
         trail.dead_cookie = known.is_none();
         trail.by_cookie = known.is_some();
@@ -94,7 +89,7 @@ pub(super) fn clear_cookie(headers: &mut HeaderMap) {
     if headers.get_all(header::SET_COOKIE).iter().any(is_ours) {
         return;
     }
-    headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+    headers.append(header::SET_COOKIE, OpaqueSessions::clear_cookie());
     // A cache may keep an answer with its `Set-Cookie` (RFC 9111 §7.3), and would sign others out with it.
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);

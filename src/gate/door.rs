@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::authenticate::BrowserSessions;
 use crate::authenticate::Identity;
+use crate::authenticate::OpaqueSessions;
 use crate::body::BodyError;
 use crate::body::RequestBody;
 use crate::domain::SessionId;
@@ -76,7 +76,7 @@ impl Door {
     /// Where the store does not answer, or too much is under way.
     pub async fn recall(
         &self,
-        sessions: &Arc<BrowserSessions>,
+        sessions: &Arc<OpaqueSessions>,
         session: SessionId,
     ) -> Result<Option<Identity>, Rejection> {
         let place = Arc::clone(&self.places)

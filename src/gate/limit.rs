@@ -133,7 +133,7 @@ impl Limits {
             (LimitBy::Route, _) => LimitKey::Everybody,
             (LimitBy::Address, _) | (_, Caller::Anonymous) => self.source(source),
             (LimitBy::Client, Caller::Known(identity))
-                if !identity.claims().client.is_first_party() =>
+                if !identity.claims().client.is_reserved() =>
             {
                 LimitKey::Client(identity.claims().client.clone())
             }

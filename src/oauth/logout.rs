@@ -17,7 +17,7 @@ use url::Url;
 use crate::account::SignedIn;
 use crate::account::logout::sign_out;
 use crate::account::unavailable;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::intake::Fields;
@@ -105,7 +105,7 @@ impl OAuth {
         let Some(signed_in) = &visit.signed_in else {
             let is_dead = visit.origin.session.is_some();
             return Ok(match is_dead {
-                true => see_other_with(&gone(), BrowserSessions::clear_cookie()),
+                true => see_other_with(&gone(), OpaqueSessions::clear_cookie()),
                 false => see_other(&gone()),
             });
         };
@@ -114,7 +114,7 @@ impl OAuth {
         }
         let ended = sign_out(&self.accounts, signed_in, false).await;
         ended.map_err(|problem| visit.decline(portal, problem))?;
-        Ok(see_other_with(&gone(), BrowserSessions::clear_cookie()))
+        Ok(see_other_with(&gone(), OpaqueSessions::clear_cookie()))
     }
 
     /// Reads and judges a request. Of a token that is none of ours it is as if it were not there: its key may

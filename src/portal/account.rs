@@ -13,7 +13,7 @@ use crate::account::password::replace;
 use crate::account::sessions::end_one;
 use crate::account::sessions::end_others;
 use crate::account::unavailable;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::domain::Client;
 use crate::domain::ClientId;
 use crate::domain::EmailAddress;
@@ -105,7 +105,7 @@ pub async fn end_session(
     let ended = end_one(&portal.accounts, signed_in, &id).await;
     let ended = ended.map_err(|problem| visit.decline(&portal, problem))?;
     if ended == signed_in.session {
-        let cleared = BrowserSessions::clear_cookie();
+        let cleared = OpaqueSessions::clear_cookie();
         return Ok(see_other_with(&portal.path("signed-out"), cleared));
     }
     Ok(done(&portal, "session"))

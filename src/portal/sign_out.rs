@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::account::logout::sign_out;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::page::SignOut;
 use crate::page::SignedOut;
 use crate::portal::Declined;
@@ -51,7 +51,7 @@ pub async fn post(
         ended.map_err(|problem| visit.decline(&portal, problem))?;
     }
     let done = portal.path("signed-out");
-    Ok(see_other_with(&done, BrowserSessions::clear_cookie()))
+    Ok(see_other_with(&done, OpaqueSessions::clear_cookie()))
 }
 
 /// Says that it is done.

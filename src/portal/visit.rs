@@ -10,7 +10,7 @@ use http::header;
 use http::request::Parts;
 
 use crate::account::SignedIn;
-use crate::authenticate::BrowserSessions;
+use crate::authenticate::OpaqueSessions;
 use crate::intake::Fields;
 use crate::intake::NoFields;
 use crate::intake::Origin;
@@ -145,7 +145,7 @@ impl Visit {
             headers.append(header::SET_COOKIE, cookie);
         }
         if self.signed_in.is_none() && self.origin.session.is_some() {
-            headers.append(header::SET_COOKIE, BrowserSessions::clear_cookie());
+            headers.append(header::SET_COOKIE, OpaqueSessions::clear_cookie());
         }
         response
     }

@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 
 use crate::account::Accounts;
 use crate::authenticate::Authenticator;
-use crate::authenticate::BrowserSessions;
 use crate::authenticate::Judge;
+use crate::authenticate::OpaqueSessions;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
@@ -53,7 +53,6 @@ use crate::revocations::Revocations;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
-use crate::token::cookie::SessionCookies;
 use crate::token::issue::AccessTokens;
 use crate::token::verify::Verifier;
 use crate::upstream::Upstream;
@@ -89,7 +88,7 @@ pub(super) struct Gates {
     log: AccessLog,
     keys: SharedKeys,
     judge: Judge,
-    sessions: Arc<BrowserSessions>,
+    sessions: Arc<OpaqueSessions>,
     trust: Arc<Trust>,
     limits: Limits,
     quotas: Vec<Quota>,
@@ -115,8 +114,8 @@ impl Assembly {
             self.issuers,
             self.clock.clone(),
         );
-        let sessions = Arc::new(BrowserSessions::new(
-            SessionCookies::new(&self.vault),
+        let sessions = Arc::new(OpaqueSessions::new(
+            &self.vault,
             judge.clone(),
             self.store.clone(),
             config.sessions,
@@ -199,7 +198,7 @@ impl Gates {
     }
 
     /// Browser sessions, to be taken down as seen now and then.
-    pub(super) fn sessions(&self) -> &Arc<BrowserSessions> {
+    pub(super) fn sessions(&self) -> &Arc<OpaqueSessions> {
         &self.sessions
     }
 

@@ -14,6 +14,7 @@ mod devices;
 mod files;
 mod identities;
 mod keys;
+mod personal;
 mod sessions;
 mod tickets;
 mod users;
@@ -311,6 +312,11 @@ const MIGRATIONS: &[Step] = &[
         8,
         "device codes",
         include_str!("migrations/sqlite/0008_device_codes.sql"),
+    ),
+    (
+        9,
+        "personal tokens",
+        include_str!("migrations/sqlite/0009_personal_tokens.sql"),
     ),
 ];
 

@@ -6,14 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
-use uuid::Uuid;
 
 use crate::domain::SessionId;
+use crate::token::id_mac::IdMac;
 use crate::vault::Vault;
 
 /// Its name, which no app ever sees and no app may set. The prefix makes browsers refuse one that is
@@ -105,57 +101,34 @@ impl fmt::Debug for OwnCookies {
 }
 
 /// Writes and reads session cookies.
+#[derive(Debug)]
 pub struct SessionCookies {
-    key: hmac::Key,
+    ids: IdMac,
 }
 
 impl SessionCookies {
     /// With a key of their own from the vault.
     pub fn new(vault: &Vault) -> Self {
         Self {
-            key: vault.mac_key("session cookie"),
+            ids: IdMac::new(vault, "session cookie"),
         }
     }
 
     /// The value for this session on this host: lower case, without a port.
     pub fn write(&self, session: SessionId, host: &str) -> String {
-        let id = *session.uuid().as_bytes();
-        URL_SAFE_NO_PAD.encode([id, self.mac(id, host)].concat())
+        self.ids.write(session, host)
     }
 
     /// Reads a presented value; `None` where it is not one of ours for this host.
     pub fn read(&self, value: &[u8], host: &str) -> Option<SessionId> {
-        let mut bytes = [0; COOKIE_BYTES];
-        let length = URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
-        let (id, mac) = bytes.split_first_chunk::<ID_BYTES>()?;
-        let is_genuine = verify_slices_are_equal(mac, &self.mac(*id, host)).is_ok();
-        (length == COOKIE_BYTES && is_genuine).then(|| SessionId::new(Uuid::from_bytes(*id)))
-    }
-
-    fn mac(&self, id: [u8; ID_BYTES], host: &str) -> [u8; MAC_BYTES] {
-        let tag = hmac::sign(&self.key, &[&id, [0].as_slice(), host.as_bytes()].concat());
-        let mut mac = [0; MAC_BYTES];
-        for (kept, byte) in mac.iter_mut().zip(tag.as_ref()) {
-            *kept = *byte;
-        }
-        mac
+        self.ids.read(value, host)
     }
 }
-
-impl fmt::Debug for SessionCookies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionCookies(..)")
-    }
-}
-
-const ID_BYTES: usize = 16;
-/// Of 32: nobody can try 2¹²⁸ cookies.
-const MAC_BYTES: usize = 16;
-const COOKIE_BYTES: usize = ID_BYTES + MAC_BYTES;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
 

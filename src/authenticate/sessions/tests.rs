@@ -23,7 +23,6 @@ use crate::store::NewBrowserSession;
 use crate::store::NewUser;
 use crate::store::UserChange;
 use crate::token::verify::Verifier;
-use crate::vault::Vault;
 
 use super::*;
 
@@ -35,7 +34,7 @@ struct Bench {
     clock: Clock,
     store: Store,
     revocations: Arc<Revocations>,
-    sessions: BrowserSessions,
+    sessions: OpaqueSessions,
     user: UserId,
     _folder: TempDir,
 }
@@ -57,7 +56,6 @@ impl Bench {
             idle: IDLE,
             max: MAX,
         };
-        let cookies = SessionCookies::new(&Vault::for_test());
         let new = NewUser {
             username: Some(Username::parse("alice").unwrap()),
             email: None,
@@ -67,7 +65,7 @@ impl Bench {
         };
         let user = store.create_user(new, clock.now()).await.unwrap().id;
         Self {
-            sessions: BrowserSessions::new(cookies, judge, store.clone(), rules, 1000),
+            sessions: OpaqueSessions::new(&Vault::for_test(), judge, store.clone(), rules, 1000),
             clock,
             store,
             revocations,
@@ -260,6 +258,6 @@ async fn what_was_seen_is_taken_down() {
     bench.sessions.write_seen().await;
     bench.clock.advance(IDLE / 2);
     let (now, idle) = (bench.clock.now(), IDLE);
-    let read = bench.store.browser_session(session, now, idle).await;
+    let read = bench.store.opaque_session(session, now, idle).await;
     assert!(read.unwrap().is_some());
 }

@@ -27,7 +27,7 @@ pub(super) fn clients(root: &Table<'_>, declared: &[(Scope, String)]) -> Vec<Cli
 
 fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
     let id = match ClientId::parse(value.name()) {
-        Ok(id) if id.is_first_party() => {
+        Ok(id) if id.is_reserved() => {
             value.problem("this name is the gateway's own; choose another");
             None
         }

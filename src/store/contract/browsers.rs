@@ -54,7 +54,7 @@ async fn opened(store: &Store, user: UserId, replaced: Option<SessionId>) -> Ses
 }
 
 async fn lives(store: &Store, session: SessionId, seconds: u64) -> bool {
-    let read = store.browser_session(session, at(seconds), IDLE).await;
+    let read = store.opaque_session(session, at(seconds), IDLE).await;
     read.unwrap().is_some()
 }
 
@@ -64,7 +64,7 @@ async fn a_new_session_takes_the_place_of_the_old_one() {
     let (store, _folder) = Store::for_test().await;
     let alice = alice(&store).await;
     let old = opened(&store, alice.id, None).await;
-    let read = store.browser_session(old, at(1), IDLE).await.unwrap();
+    let read = store.opaque_session(old, at(1), IDLE).await.unwrap();
     let read = read.unwrap();
     assert_eq!((read.session.id, read.user.id), (old, alice.id));
     assert_eq!(

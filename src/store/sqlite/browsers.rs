@@ -11,9 +11,9 @@ use crate::domain::ClientId;
 use crate::domain::Handle;
 use crate::domain::SessionId;
 use crate::domain::UserId;
-use crate::store::BrowserSession;
 use crate::store::ListedSession;
 use crate::store::NewBrowserSession;
+use crate::store::OpaqueSession;
 use crate::store::Store;
 use crate::store::Unavailable;
 use crate::store::sqlite::blob;
@@ -73,17 +73,18 @@ impl Store {
         Ok(Some(ended))
     }
 
-    /// A browser's session, and whose it is; none where it has ended, expired or idled for too long.
-    pub async fn browser_session(
+    /// A session that something opaque names, and whose it is; none where it has ended, expired or idled for
+    /// too long.
+    pub async fn opaque_session(
         &self,
         session: SessionId,
         now: SystemTime,
         idle: Duration,
-    ) -> Result<Option<BrowserSession>, Unavailable> {
+    ) -> Result<Option<OpaqueSession>, Unavailable> {
         let mut reader = self.read().await?;
         let row = sqlx::query(
-            "SELECT * FROM sessions WHERE id = $1 AND kind = 'browser' AND ended_at IS NULL \
-             AND expires_at > $2 AND last_seen_at > $3",
+            "SELECT * FROM sessions WHERE id = $1 AND kind IN ('browser', 'personal') \
+             AND ended_at IS NULL AND expires_at > $2 AND (kind <> 'browser' OR last_seen_at > $3)",
         )
         .bind(blob(session.uuid()))
         .bind(millis(now))
@@ -97,12 +98,14 @@ impl Store {
         let user = users::find(&mut reader, &Handle::Id(session.user)).await?;
         let user = user.as_ref().map(users::user_from).transpose()?;
         let last_seen_at = time(&row, "last_seen_at")?;
+        let idles = is_browser(&row)?;
         Ok(user
             .filter(|user| !user.disabled)
-            .map(|user| BrowserSession {
+            .map(|user| OpaqueSession {
                 session,
                 user,
                 last_seen_at,
+                idles,
             }))
     }
 
@@ -126,7 +129,8 @@ impl Store {
         Ok(())
     }
 
-    /// The living sessions of a user, the one seen last first.
+    /// The living sessions of a user, the one seen last first; personal tokens are no places where somebody
+    /// is signed in.
     pub async fn sessions_of(
         &self,
         user: UserId,
@@ -136,7 +140,7 @@ impl Store {
         let mut reader = self.read().await?;
         let rows = sqlx::query(
             "SELECT * FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 \
-             AND (kind <> 'browser' OR last_seen_at > $3) ORDER BY last_seen_at DESC, id",
+             AND kind <> 'personal' AND (kind <> 'browser' OR last_seen_at > $3) ORDER BY last_seen_at DESC, id",
         )
         .bind(blob(user.uuid()))
         .bind(millis(now))
@@ -155,11 +159,13 @@ impl Store {
         now: SystemTime,
     ) -> Result<Vec<SessionId>, Unavailable> {
         let mut transaction = self.write().await?;
-        let owned = sqlx::query("SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2")
-            .bind(blob(session.uuid()))
-            .bind(blob(user.uuid()))
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let owned = sqlx::query(
+            "SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND kind <> 'personal'",
+        )
+        .bind(blob(session.uuid()))
+        .bind(blob(user.uuid()))
+        .fetch_optional(&mut *transaction)
+        .await?;
         let ended = match owned {
             Some(_) => sessions::end(&mut transaction, session, now).await?,
             None => Vec::new(),
@@ -172,7 +178,7 @@ impl Store {
 fn listed(row: &SqliteRow) -> Result<ListedSession, sqlx::Error> {
     Ok(ListedSession {
         id: SessionId::new(uuid(row, "id")?),
-        is_browser: row.try_get::<&str, _>("kind")? == "browser",
+        is_browser: is_browser(row)?,
         client: parsed(row, "client", ClientId::parse)?,
         user_agent: row.try_get("user_agent")?,
         address: parsed(row, "address", str::parse::<IpAddr>)?,
@@ -180,4 +186,8 @@ fn listed(row: &SqliteRow) -> Result<ListedSession, sqlx::Error> {
         last_seen_at: time(row, "last_seen_at")?,
         expires_at: time(row, "expires_at")?,
     })
+}
+
+fn is_browser(row: &SqliteRow) -> Result<bool, sqlx::Error> {
+    Ok(row.try_get::<&str, _>("kind")? == "browser")
 }

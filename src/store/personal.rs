@@ -1,0 +1,54 @@
+//! Personal tokens: what is kept of them.
+
+use std::time::SystemTime;
+
+use crate::domain::DisplayName;
+use crate::domain::Scopes;
+use crate::domain::Session;
+use crate::domain::SessionId;
+use crate::domain::UserId;
+
+/// A personal token to make.
+#[derive(Clone, Debug)]
+pub struct NewPersonalToken {
+    /// What it opens: its id, whose it is, its scopes and its end. When it is made is `authenticated_at`.
+    pub session: Session,
+    /// What its owner calls it.
+    pub name: DisplayName,
+    /// The owner's own session in which it is asked for, which must be alive; none where an administrator
+    /// makes it.
+    pub asked_in: Option<SessionId>,
+    /// How many its owner may have.
+    pub tokens_max: u32,
+}
+
+/// What became of a [`NewPersonalToken`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PersonalTokenMade {
+    /// It is there.
+    Done,
+    /// Its owner has as many as they may. Nothing was changed.
+    TooMany,
+    /// The session has ended, or the account is disabled or gone. Nothing was changed.
+    SignedOut,
+}
+
+/// What is seen of a living personal token.
+#[derive(Clone, Debug)]
+pub struct ListedPersonalToken {
+    /// Its id: the `sid` of what it does.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What its owner calls it.
+    pub name: DisplayName,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it was last used, as far as that was taken down.
+    pub last_used_at: Option<SystemTime>,
+    /// When it ends by itself.
+    pub expires_at: SystemTime,
+}
