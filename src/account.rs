@@ -13,6 +13,7 @@ pub mod refresh;
 pub mod register;
 pub mod sessions;
 mod signed_in;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -42,6 +43,8 @@ pub use signed_in::SignedIn;
 pub struct Accounts {
     /// `[accounts]`
     pub rules: config::Accounts,
+    /// Whether a personal token without a scope opens anything: a route lists it under `clients`.
+    pub admits_bare_tokens: bool,
     /// `[tokens]`
     pub tokens: config::Tokens,
     /// The database.

@@ -30,6 +30,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::Client;
+use crate::domain::ClientId;
 use crate::domain::Resource;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -152,6 +153,13 @@ impl Config {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of_text(text: &str) -> Result<Loaded, Problems> {
         check::text(Path::new("gateway.toml"), text, Secrets::Offline, &|_| None)
+    }
+
+    /// Whether some route admits personal tokens that hold no scope.
+    pub fn admits_bare_tokens(&self) -> bool {
+        let personal = ClientId::personal();
+        let mut routes = self.routes.iter();
+        routes.any(|route| route.clients.admit(&personal))
     }
 
     /// Something that turned out only when it was to be used, at its place in the file.

@@ -99,6 +99,18 @@ pub fn router(
                 of_accounts(delete(account::sessions::end))
                     .merge(pages(post(portal::account::end_session))),
             ),
+            "tokens" => (
+                GET_POST,
+                of_accounts(get(account::tokens::list)).merge(posted(
+                    pages(post(portal::tokens::make)),
+                    of_accounts(post(account::tokens::make)),
+                )),
+            ),
+            "tokens/{id}" => (
+                "DELETE, POST",
+                of_accounts(delete(account::tokens::revoke))
+                    .merge(pages(post(portal::tokens::revoke))),
+            ),
             // HEAD would spend the ticket; the endpoint refuses it.
             "session/accept" => ("GET", pages(get(portal::accept::accept))),
             "provider/{id}" => (

@@ -15,11 +15,11 @@ mod look;
 mod palette;
 mod sign_in;
 mod sign_out;
+mod tokens;
 
 pub use account::Account;
 pub use account::ConnectedApp;
 pub use account::LinkedProvider;
-pub use account::PersonalToken;
 pub use account::Profile;
 pub use account::SessionRow;
 pub use answer::View;
@@ -45,6 +45,13 @@ pub use sign_in::Register;
 pub use sign_in::SignIn;
 pub use sign_out::SignOut;
 pub use sign_out::SignedOut;
+pub use tokens::Lifetime;
+pub use tokens::NewToken;
+pub use tokens::PersonalToken;
+pub use tokens::ScopeChoice;
+pub use tokens::TokenForm;
+pub use tokens::TokenMade;
+pub use tokens::Tokens;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ pub mod register;
 mod return_to;
 pub mod sign_in;
 pub mod sign_out;
+pub mod tokens;
 mod visit;
 
 use std::collections::HashMap;
@@ -122,11 +123,14 @@ impl Portal {
             Scope::OFFLINE_ACCESS => 4,
             _ => 3,
         });
-        let words = scopes.into_iter().map(|scope| {
-            let words = self.words.get(scope);
-            words.map_or_else(|| scope.to_owned(), Clone::clone)
-        });
+        let words = scopes.into_iter().map(|scope| self.word(scope));
         words.collect()
+    }
+
+    /// What one scope allows, in words; itself where nobody has said it in words.
+    fn word(&self, scope: &str) -> String {
+        let words = self.words.get(scope);
+        words.map_or_else(|| scope.to_owned(), Clone::clone)
     }
 
     /// A client of the file.

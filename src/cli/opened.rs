@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::Handle;
+use crate::domain::User;
 use crate::keys::KeyRing;
 use crate::startup::stored::Stored;
 use crate::store::Open;
@@ -28,5 +32,11 @@ impl Opened {
             ring: stored.ring,
             clock: Clock::default(),
         })
+    }
+
+    /// An account, by its username, e-mail address or id.
+    pub(super) async fn user(&self, text: &str) -> anyhow::Result<User> {
+        let user = self.store.user(&Handle::parse(text)?).await?;
+        user.with_context(|| format!("there is no user {text}"))
     }
 }

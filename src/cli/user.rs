@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use anyhow::bail;
 use clap::Subcommand;
 use serde_json::json;
@@ -15,7 +14,6 @@ use crate::cli::opened::Opened;
 use crate::config::Config;
 use crate::domain::DisplayName;
 use crate::domain::EmailAddress;
-use crate::domain::Handle;
 use crate::domain::Password;
 use crate::domain::PasswordHash;
 use crate::domain::Role;
@@ -152,10 +150,10 @@ pub(super) async fn run(
     match arguments.command {
         Command::Add(add) => make(config, &opened, add, output).await?,
         Command::List { json } => list(&opened, json, output).await?,
-        Command::Show { user, json } => show(&find(&opened, &user).await?, json, output)?,
+        Command::Show { user, json } => show(&opened.user(&user).await?, json, output)?,
         Command::Set(set) => change(&opened, set, output).await?,
         Command::Delete { user, yes } => {
-            let user = find(&opened, &user).await?;
+            let user = opened.user(&user).await?;
             let question = format!(
                 "Delete {} ({}) for ever?",
                 user.preferred_username(),
@@ -176,7 +174,7 @@ pub(super) async fn run(
             user,
             password_file,
         } => {
-            let user = find(&opened, &user).await?;
+            let user = opened.user(&user).await?;
             let hash = new_password(config, password_file, &user.names()).await?;
             let now = opened.clock.now();
             let ended = opened.store.set_password(user.id, &hash, now).await?;
@@ -276,7 +274,7 @@ fn show(user: &User, json: bool, output: &mut dyn io::Write) -> anyhow::Result<(
 }
 
 async fn change(opened: &Opened, set: Set, output: &mut dyn io::Write) -> anyhow::Result<()> {
-    let user = find(opened, &set.user).await?;
+    let user = opened.user(&set.user).await?;
     let change = UserChange {
         username: set
             .username
@@ -314,7 +312,7 @@ async fn able(
     enable: bool,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
-    let user = find(opened, user).await?;
+    let user = opened.user(user).await?;
     let change = UserChange {
         disabled: Some(!enable),
         ..UserChange::default()
@@ -331,7 +329,7 @@ async fn logout(
     output: &mut dyn io::Write,
 ) -> anyhow::Result<()> {
     let users = match user {
-        Some(user) => vec![find(opened, user).await?],
+        Some(user) => vec![opened.user(user).await?],
         None => opened.store.users().await?,
     };
     let mut ended = 0;
@@ -344,12 +342,6 @@ async fn logout(
     }
     writeln!(output, "{ended} sessions ended")?;
     Ok(())
-}
-
-async fn find(opened: &Opened, text: &str) -> anyhow::Result<User> {
-    let handle = Handle::parse(text)?;
-    let user = opened.store.user(&handle).await?;
-    user.with_context(|| format!("there is no user {text}"))
 }
 
 /// Asks for a password, judges it as registration would, and hashes it.

@@ -164,6 +164,17 @@ pub enum Clients {
     Any,
 }
 
+impl Clients {
+    /// Whether this one is among them.
+    pub fn admit(&self, client: &ClientId) -> bool {
+        match self {
+            Self::None => false,
+            Self::Listed(clients) => clients.contains(client),
+            Self::Any => true,
+        }
+    }
+}
+
 /// Which client certificates a route admits, beside all else that it asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificates {

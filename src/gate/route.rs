@@ -14,7 +14,6 @@ use crate::authenticate::Caller;
 use crate::config;
 use crate::config::Auth;
 use crate::config::ClientCertificates;
-use crate::config::Clients;
 use crate::config::HostPattern;
 use crate::config::LimitBy;
 use crate::config::PathOddities;
@@ -169,11 +168,7 @@ impl Route {
             {
                 return Err(Forbidden::Issuer);
             }
-            let listed = match &self.config.clients {
-                Clients::None => false,
-                Clients::Listed(clients) => clients.contains(&claims.client),
-                Clients::Any => true,
-            };
+            let listed = self.config.clients.admit(&claims.client);
             let delegated = !claims.client.is_first_party();
             let by_client = delegated && listed;
             if !by_client && !self.config.scopes.is_subset_of(&claims.scopes) {

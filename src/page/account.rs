@@ -6,7 +6,9 @@ use crate::page::App;
 use crate::page::Field;
 use crate::page::Form;
 use crate::page::Look;
+use crate::page::NewToken;
 use crate::page::Notice;
+use crate::page::Tokens;
 use crate::page::View;
 use crate::page::When;
 
@@ -37,8 +39,8 @@ pub struct Account<'a> {
     pub apps: Vec<ConnectedApp>,
     /// Outside providers. The section is left out where there are none.
     pub providers: Vec<LinkedProvider>,
-    /// Personal tokens. The section is left out where there is no list.
-    pub tokens: Option<Vec<PersonalToken>>,
+    /// Personal tokens. The section is left out where they could open nothing.
+    pub tokens: Option<Tokens>,
     /// Signs this browser out.
     pub sign_out: Form,
 }
@@ -111,25 +113,12 @@ pub struct LinkedProvider {
     pub change: Form,
 }
 
-/// A personal token.
-#[derive(Clone, Debug)]
-pub struct PersonalToken {
-    /// What its owner called it.
-    pub name: String,
-    /// What it may do, in the words of the scopes.
-    pub scopes: Vec<String>,
-    /// When it was made.
-    pub since: When,
-    /// When it was last used.
-    pub last_used: Option<When>,
-    /// Ends it.
-    pub revoke: Form,
-}
-
 impl Account<'_> {
     fn is_wrong(&self) -> bool {
         let noticed = self.notice.as_ref().is_some_and(Notice::is_error);
-        noticed || self.current_password.error.is_some() || self.new_password.error.is_some()
+        let tokens = self.tokens.as_ref().is_some_and(Tokens::is_wrong);
+        let passwords = [&self.current_password, &self.new_password];
+        noticed || tokens || passwords.iter().any(|field| field.error.is_some())
     }
 }
 
@@ -138,7 +127,7 @@ impl View for Account<'_> {
         let sessions = self.sessions.iter().map(|session| &session.end);
         let apps = self.apps.iter().map(|app| &app.disconnect);
         let providers = self.providers.iter().map(|provider| &provider.change);
-        let tokens = self.tokens.iter().flatten().map(|token| &token.revoke);
+        let tokens = self.tokens.iter().flat_map(Tokens::forms);
         [&self.sign_out]
             .into_iter()
             .chain(&self.end_others)

@@ -156,6 +156,18 @@ impl When {
         };
         Self { words, machine }
     }
+
+    /// When something will be: in how many days, or on which.
+    pub fn ahead(at: SystemTime, now: SystemTime) -> Self {
+        let machine = humantime::format_rfc3339_seconds(at).to_string();
+        let day = machine.split('T').next().unwrap_or_default();
+        let left = at.duration_since(now).unwrap_or(Duration::ZERO).as_secs();
+        let words = match left {
+            0..86_400 => "within a day".to_owned(),
+            _ => format!("on {day}"),
+        };
+        Self { words, machine }
+    }
 }
 
 fn count(number: u64, unit: &str) -> String {
@@ -202,6 +214,10 @@ mod tests {
         assert_eq!(words(7199), "1 hour ago");
         assert_eq!(words(2 * 86_400), "2 days ago");
         assert_eq!(words(8 * 86_400), "on 1970-12-24");
+        let ends = |left| When::ahead(now + Duration::from_secs(left), now).words;
+        assert_eq!(ends(0), "within a day");
+        assert_eq!(ends(86_399), "within a day");
+        assert_eq!(ends(86_400), "on 1971-01-02");
         let ahead = When::past(now + Duration::from_secs(5), now);
         assert_eq!(ahead.words, "just now");
         assert_eq!(ahead.machine, "1971-01-01T00:00:05Z");

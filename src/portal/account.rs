@@ -37,6 +37,7 @@ use crate::portal::Visit;
 use crate::portal::device_name::device_name;
 use crate::portal::provider;
 use crate::portal::see_other;
+use crate::portal::tokens;
 use crate::portal::visit::see_other_with;
 use crate::problem::Problem;
 
@@ -57,6 +58,7 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
         }
         Some("connection") => Some("The app has no access to your account any more."),
         Some("sessions") => Some("All other sessions have ended."),
+        Some("token") => Some("The token opens nothing any more."),
         _ => None,
     }
     .map(Notice::done);
@@ -186,11 +188,12 @@ async fn apps(
 }
 
 /// Back to the page, which says what was done.
-fn done(portal: &Portal, what: &str) -> Response {
+pub(super) fn done(portal: &Portal, what: &str) -> Response {
     see_other(&format!("{}?done={what}", portal.path("account")))
 }
 
-async fn view<'a>(
+/// The page as it is now.
+pub(super) async fn view<'a>(
     portal: &'a Portal,
     visit: &Visit,
     signed_in: &SignedIn,
@@ -239,7 +242,7 @@ async fn view<'a>(
         password_length_min: accounts.rules.password_length_min,
         apps: apps(portal, visit, signed_in).await?,
         providers: provider::rows(portal, visit, signed_in).await?,
-        tokens: None,
+        tokens: tokens::section(portal, visit, signed_in).await?,
         sign_out: post("logout"),
     })
 }

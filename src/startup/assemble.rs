@@ -127,6 +127,7 @@ impl Assembly {
         let quotas = quotas.made;
         let accounts = Arc::new(Accounts {
             rules: config.accounts.clone(),
+            admits_bare_tokens: config.admits_bare_tokens(),
             tokens: config.tokens,
             access: AccessTokens::new(issuer, config.tokens.access_ttl),
             store: self.store,

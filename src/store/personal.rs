@@ -1,20 +1,20 @@
 //! Personal tokens: what is kept of them.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use crate::domain::DisplayName;
 use crate::domain::Scopes;
-use crate::domain::Session;
 use crate::domain::SessionId;
 use crate::domain::UserId;
 
 /// A personal token to make.
 #[derive(Clone, Debug)]
 pub struct NewPersonalToken {
-    /// What it opens: its id, whose it is, its scopes and its end. When it is made is `authenticated_at`.
-    pub session: Session,
-    /// What its owner calls it.
-    pub name: DisplayName,
+    /// The token.
+    pub token: ListedPersonalToken,
+    /// From where it is asked for.
+    pub address: IpAddr,
     /// The owner's own session in which it is asked for, which must be alive; none where an administrator
     /// makes it.
     pub asked_in: Option<SessionId>,
@@ -34,7 +34,7 @@ pub enum PersonalTokenMade {
     SignedOut,
 }
 
-/// What is seen of a living personal token.
+/// What is seen of a living personal token. Itself it is not kept.
 #[derive(Clone, Debug)]
 pub struct ListedPersonalToken {
     /// Its id: the `sid` of what it does.

@@ -30,7 +30,7 @@ use crate::domain::PROTECTED_RESOURCE;
 pub const ROOT_ASSETS: &str = "/portcullis-assets";
 
 /// The gateway's own endpoints under its prefix.
-pub const OWN_ENDPOINTS: [&str; 27] = [
+pub const OWN_ENDPOINTS: [&str; 29] = [
     "register",
     "login",
     "refresh",
@@ -41,6 +41,8 @@ pub const OWN_ENDPOINTS: [&str; 27] = [
     "password",
     "sessions",
     "sessions/{id}",
+    "tokens",
+    "tokens/{id}",
     "session/accept",
     "provider/{id}",
     "provider/{id}/callback",

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use sqlx::sqlite::SqliteRow;
 
+use crate::domain::Amr;
+use crate::domain::ClientId;
 use crate::domain::DisplayName;
 use crate::domain::Scopes;
 use crate::domain::SessionId;
@@ -27,13 +29,13 @@ impl Store {
         new: NewPersonalToken,
     ) -> Result<PersonalTokenMade, Unavailable> {
         let mut transaction = self.write().await?;
-        let session = &new.session;
-        let now = millis(session.authenticated_at);
+        let token = new.token;
+        let now = millis(token.created_at);
         let living: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM sessions WHERE user_id = $1 AND kind = 'personal' \
              AND ended_at IS NULL AND expires_at > $2",
         )
-        .bind(blob(session.user.uuid()))
+        .bind(blob(token.user.uuid()))
         .bind(now)
         .fetch_one(&mut *transaction)
         .await?;
@@ -48,15 +50,16 @@ impl Store {
              WHERE id = $2 AND NOT disabled AND ($10 IS NULL OR EXISTS (SELECT 1 FROM sessions AS own \
              WHERE own.id = $10 AND own.user_id = users.id AND own.ended_at IS NULL))",
         )
-        .bind(blob(session.id.uuid()))
-        .bind(blob(session.user.uuid()))
-        .bind(session.client.as_str())
-        .bind(new.name.as_str())
-        .bind(session.scopes.to_string())
-        .bind(session.amr.to_string())
+        .bind(blob(token.id.uuid()))
+        .bind(blob(token.user.uuid()))
+        .bind(ClientId::personal().as_str())
+        .bind(token.name.as_str())
+        .bind(token.scopes.to_string())
+        // Nobody proves anything by a token but that they have it.
+        .bind(Amr::default().to_string())
         .bind(now)
-        .bind(millis(session.expires_at))
-        .bind(session.address.to_string())
+        .bind(millis(token.expires_at))
+        .bind(new.address.to_string())
         .bind(new.asked_in.map(SessionId::uuid).map(blob))
         .execute(&mut *transaction)
         .await?;

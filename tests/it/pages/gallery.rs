@@ -24,19 +24,25 @@ use portcullis::page::DeviceDone;
 use portcullis::page::Failure;
 use portcullis::page::Field;
 use portcullis::page::Form;
+use portcullis::page::Lifetime;
 use portcullis::page::Link;
 use portcullis::page::LinkAccount;
 use portcullis::page::LinkedProvider;
 use portcullis::page::Look;
+use portcullis::page::NewToken;
 use portcullis::page::Notice;
 use portcullis::page::PersonalToken;
 use portcullis::page::Profile;
 use portcullis::page::Register;
+use portcullis::page::ScopeChoice;
 use portcullis::page::SessionRow;
 use portcullis::page::SignIn;
 use portcullis::page::SignOut;
 use portcullis::page::SignedOut;
 use portcullis::page::Target;
+use portcullis::page::TokenForm;
+use portcullis::page::TokenMade;
+use portcullis::page::Tokens;
 use portcullis::page::View;
 use portcullis::page::When;
 use portcullis::page::answer;
@@ -199,6 +205,9 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
     add("account", ok(&account(look)));
     add("account-new", ok(&account_new(look)));
     add("account-crowded", ok(&account_crowded(look)));
+    add("account-wrong-token", ok(&account_wrong_token(look)));
+    add("token-made", ok(&token_made(look, "Backup script")));
+    add("token-made-long", ok(&token_made(look, LONG)));
     add(
         "sign-out",
         ok(&SignOut {
@@ -283,6 +292,11 @@ fn words() -> Vec<String> {
 fn ago(seconds: u64) -> When {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
     When::past(now - Duration::from_secs(seconds), now)
+}
+
+fn ahead() -> When {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
+    When::ahead(now + Duration::from_hours(30 * 24), now)
 }
 
 fn sign_in(look: &Look) -> SignIn<'_> {
@@ -402,13 +416,17 @@ fn account(look: &Look) -> Account<'_> {
                 change: form("providers/2"),
             },
         ],
-        tokens: Some(vec![PersonalToken {
-            name: "Backup script".to_owned(),
-            scopes: vec!["Read your notes".to_owned()],
-            since: ago(3_000_000),
-            last_used: None,
-            revoke: form("tokens/1"),
-        }]),
+        tokens: Some(Tokens {
+            list: vec![PersonalToken {
+                name: "Backup script".to_owned(),
+                scopes: vec!["Read your notes".to_owned()],
+                since: ago(3_000_000),
+                last_used: None,
+                until: ahead(),
+                revoke: form("tokens/1"),
+            }],
+            new: NewToken::Form(Box::new(token_form())),
+        }),
         sign_out: form("logout"),
     }
 }
@@ -424,9 +442,66 @@ fn account_new(look: &Look) -> Account<'_> {
         end_others: None,
         apps: Vec::new(),
         providers: Vec::new(),
-        tokens: Some(Vec::new()),
+        tokens: Some(Tokens {
+            list: Vec::new(),
+            new: NewToken::SignInFirst(Link {
+                text: "Sign in again to make one".to_owned(),
+                url: "/auth/login?prompt=login".to_owned(),
+            }),
+        }),
         current_password: wrong("", "That is not your current password."),
         ..account(look)
+    }
+}
+
+fn account_wrong_token(look: &Look) -> Account<'_> {
+    let new = TokenForm {
+        name: wrong("", "A name has 1 to 128 printable characters."),
+        scopes_error: Some("Without a scope it would open nothing.".to_owned()),
+        lifetime_error: Some("It lives for a year at most.".to_owned()),
+        ..token_form()
+    };
+    Account {
+        tokens: Some(Tokens {
+            list: Vec::new(),
+            new: NewToken::Form(Box::new(new)),
+        }),
+        ..account(look)
+    }
+}
+
+fn token_form() -> TokenForm {
+    let choice = |name: &str, words: &str| ScopeChoice {
+        name: format!("scope:{name}"),
+        words: words.to_owned(),
+        is_ticked: name == "notes:read",
+    };
+    let lifetime = |seconds, words| Lifetime {
+        seconds,
+        words,
+        is_chosen: seconds == 2_592_000,
+    };
+    TokenForm {
+        form: form("tokens"),
+        name: Field::default(),
+        scopes: vec![
+            choice("notes:read", "Read your notes"),
+            choice("long", LONG),
+        ],
+        scopes_error: None,
+        lifetimes: vec![lifetime(604_800, "7 days"), lifetime(2_592_000, "30 days")],
+        lifetime_error: None,
+    }
+}
+
+fn token_made<'a>(look: &'a Look, name: &str) -> TokenMade<'a> {
+    TokenMade {
+        look,
+        name: name.to_owned(),
+        token: "ptc_pat_AZ2rT0kVcY2dO3rP5aQ7xJc0mEwq1yVfH8uZsKtB4nL".to_owned(),
+        scopes: vec!["Read your notes".to_owned()],
+        until: ahead(),
+        back: "/auth/account".to_owned(),
     }
 }
 
