@@ -289,7 +289,7 @@ fn of_forbidden(forbidden: &Forbidden) -> Problem {
         Forbidden::Delegated => with(
             refuse(
                 "insufficient_scope",
-                "Only a sign-in of the user's own may pass here, not a token of an app.".to_owned(),
+                "Only a sign-in of the user's own may pass here, neither a token of an app nor a personal one.".to_owned(),
             ),
             header::WWW_AUTHENTICATE,
             INSUFFICIENT,

@@ -55,6 +55,7 @@ mod operate;
 mod outages;
 mod overload;
 mod pages;
+mod personal_tokens;
 mod portal;
 mod pressure;
 mod protocols;

@@ -1,0 +1,163 @@
+//! Personal tokens on the account page.
+
+use std::time::Duration;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::person::Person;
+
+use super::guarded;
+
+const FILLED: [(&str, &str); 3] = [
+    ("name", "My <backup>"),
+    ("scope:notes:read", "on"),
+    ("expires_in", "604800"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_is_made_shown_once_and_revoked() {
+    let (gateway, app) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    let page = person.open("/auth/account").await.expect(200);
+    let made = person.submit(&page.form("/auth/tokens"), &FILLED).await;
+    assert_eq!(made.header("cache-control"), "no-store");
+    let made = made.expect(200);
+    assert!(
+        made.text().contains("My &#60;backup&#62;"),
+        "{}",
+        made.text()
+    );
+    let begins = made.text().find("ptc_pat_").unwrap();
+    let token = made.text()[begins..].split('<').next().unwrap();
+    let script = gateway.anonymous().with_token(token);
+    script.get("/notes").await.expect(200);
+    assert_eq!(app.only().header("x-auth-scopes"), "notes:read");
+
+    let page = person.open("/auth/account").await.expect(200);
+    assert!(!page.text().contains("ptc_pat_"));
+    assert!(page.text().contains("My &#60;backup&#62;"));
+    let forms = page.forms();
+    let revoke = forms
+        .iter()
+        .find(|it| it.action.starts_with("/auth/tokens/"));
+    let revoke = revoke.unwrap();
+    let bob = Person::signed_in(gateway.anonymous(), "bob").await;
+    let of_bob = bob
+        .open("/auth/account")
+        .await
+        .expect(200)
+        .form("/auth/logout");
+    let mut foreign = revoke.clone();
+    foreign.hidden = of_bob.hidden;
+    bob.submit(&foreign, &[]).await.expect_page(404, "no_token");
+    script.get("/notes").await.expect(200);
+    let done = person.submit(revoke, &[]).await.expect(303);
+    let page = person.follow(done).await.expect(200);
+    assert!(page.text().contains("The token opens nothing any more."));
+    script
+        .get("/notes")
+        .await
+        .expect_problem(401, "invalid_token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_beside_it_and_what_was_right_stays() {
+    let (gateway, _) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    let form = person
+        .open("/auth/account")
+        .await
+        .expect(200)
+        .form("/auth/tokens");
+    let wrong = [
+        ("name", " "),
+        ("scope:notes:write", "on"),
+        ("expires_in", "never"),
+    ];
+    let page = person.submit(&form, &wrong).await.expect(422);
+    for id in ["token_name-error", "token_expires_in-error"] {
+        assert!(page.text().contains(id), "{id}");
+    }
+    assert!(
+        page.text()
+            .contains("name=\"scope:notes:write\" value=\"on\" checked")
+    );
+    assert!(page.text().contains("<title>Error: "));
+    // What is not offered is not given.
+    let more = [("name", "x"), ("scope:notes:share", "on")];
+    let made = person.submit(&form, &more).await.expect(200);
+    assert!(!made.text().contains("Share your notes"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_one_needs_a_fresh_sign_in() {
+    let (gateway, _) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    let form = person
+        .open("/auth/account")
+        .await
+        .expect(200)
+        .form("/auth/tokens");
+    gateway.clock().advance(Duration::from_secs(601));
+    let refused = person.submit(&form, &FILLED).await.expect(401);
+    assert!(refused.text().contains("ten minutes"), "{}", refused.text());
+    let page = person.open("/auth/account").await.expect(200);
+    assert!(!page.forms().iter().any(|it| it.action == "/auth/tokens"));
+    let text = page.text();
+    let begins = text
+        .find("/auth/login?return_to=%2Fauth%2Faccount")
+        .unwrap();
+    let link = text[begins..]
+        .split('"')
+        .next()
+        .unwrap()
+        .replace("&#38;", "&");
+    let page = person.open(&link).await.expect(200);
+    let again = [
+        ("identifier", "alice"),
+        ("password", crate::harness::caller::PASSWORD),
+    ];
+    let done = person
+        .submit(&page.form("/auth/login"), &again)
+        .await
+        .expect(303);
+    let page = person.follow(done).await.expect(200);
+    person
+        .submit(&page.form("/auth/tokens"), &FILLED)
+        .await
+        .expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_token_could_open_nothing_the_page_speaks_of_none() {
+    let gateway = Gateway::start(
+        r#"
+        [accounts]
+        login_scopes = []
+        [routes.app]
+        path = "/app"
+        upstream = "echo"
+        "#,
+    );
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    let page = person.open("/auth/account").await.expect(200);
+    assert!(!page.text().contains("Personal tokens"));
+}
+
+// SECURITY 34
+#[tokio::test(flavor = "multi_thread")]
+async fn only_our_own_form_makes_one() {
+    let (gateway, _) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    person
+        .post("/auth/tokens", &FILLED, &[])
+        .await
+        .expect_page(403, "cross_site");
+    let page = person.open("/auth/account").await.expect(200);
+    let csrf = page.form("/auth/tokens").hidden["csrf"].clone();
+    let filled = [&FILLED[..], &[("csrf", csrf.as_str())]].concat();
+    let elsewhere = [("origin", "https://evil.example")];
+    person
+        .post("/auth/tokens", &filled, &elsewhere)
+        .await
+        .expect_page(403, "cross_site");
+}
