@@ -6,6 +6,7 @@ mod clients;
 mod delegation;
 mod devices;
 mod identities;
+mod personal;
 mod sessions;
 mod tickets;
 

@@ -466,6 +466,12 @@ async fn a_browser_goes_through_it_all_without_javascript() {
         let echoed: Value = serde_json::from_str(echoed).unwrap();
         assert_eq!(echoed["headers"]["x-auth-user"], format!("alice{width}"));
         assert!(!echoed.to_string().contains("__Host-"), "{echoed}");
+        let token = seen["token"].as_str().unwrap();
+        assert!(token.starts_with("ptc_pat_"), "{token}");
+        let kept = seen["token-kept"]["text"].as_str().unwrap();
+        assert!(kept.contains("Nightly backup") && !kept.contains(token));
+        let revoked = seen["token-revoked"]["text"].as_str().unwrap();
+        assert!(!revoked.contains("Nightly backup"), "{revoked}");
         assert_eq!(seen["back"]["at"], "/auth/account");
         assert_eq!(seen["signed-out"]["at"], "/auth/signed-out");
         let cookies = seen["cookies"].as_array().unwrap();

@@ -43,6 +43,20 @@ await main(async (browser, { origin, app, username, password, next, width, schem
   await visitor.fill("New password", next);
   await visitor.click("Change password");
   await look("password-changed");
+
+  // A key for a script of theirs, with the keyboard's own controls.
+  await visitor.fill("Name", "Nightly backup");
+  await visitor.click("Make token");
+  await look("token-refused", 422);
+  await visitor.page.getByLabel("Read your notes").check();
+  await visitor.page.getByLabel("It ends after").selectOption("7 days");
+  await visitor.click("Make token");
+  await look("token-made");
+  seen.token = await visitor.page.getByLabel("Token", { exact: true }).inputValue();
+  await visitor.click("Back to your account");
+  await look("token-kept");
+  await visitor.click("Revoke Nightly backup");
+  await look("token-revoked");
   const cookies = await visitor.context.cookies(origin);
   seen.cookies = cookies.map(({ name, secure, httpOnly, sameSite, path }) => ({ name, secure, httpOnly, sameSite, path }));
 
