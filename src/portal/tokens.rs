@@ -82,11 +82,19 @@ pub async fn make(
         Some(NewToken::Form(form)) if !problem.fields.is_empty() => {
             form.name.value = asked.name;
             form.name.error = error("name");
-            form.scopes_error = error("scopes");
+            form.scopes_error = match asked.scopes.is_empty() {
+                true => {
+                    of("scopes").map(|_| "Choose at least one: it would open nothing.".to_owned())
+                }
+                false => error("scopes"),
+            };
             form.lifetime_error = error("expires_in");
             for choice in &mut form.scopes {
                 choice.is_ticked = fields.get(&choice.name).is_some();
             }
+            // The form is at the end of a long page.
+            let text = "No token was made: see below what is missing.";
+            view.notice = Some(Notice::error(text));
         }
         _ => view.notice = Some(Notice::error(problem.detail.clone())),
     }
