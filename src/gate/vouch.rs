@@ -74,7 +74,6 @@ impl Gate {
                 let unclean = Unclean {
                     is_head: asked_by == Method::HEAD,
                     is_call: false,
-                    is_page: false,
                     ..*unclean
                 };
                 return self.decline(manner, self.unread(unclean), &rejection, None);
@@ -162,7 +161,14 @@ impl Gate {
         let refused = |rejection| Refused::new(rejection, route, |it| record.is_for(it));
         let Refused { problem, decision } = refused(rejection);
         let code = problem.code;
-        let mut response = problem.into_response(record.request_id().as_str());
+        let request_id = record.request_id().as_str();
+        // nginx makes a page of its own of every refusal; the others relay what is here.
+        let is_shown = manner != Manner::Original && record.is_page();
+        let mut response = if is_shown && !problem.status.is_redirection() {
+            self.page(problem, request_id)
+        } else {
+            problem.into_response(request_id)
+        };
         if manner == Manner::Original {
             let headers = response.headers_mut();
             headers.insert(REASON, HeaderValue::from_static(code));

@@ -430,6 +430,31 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
     }
 }
 
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_shown_pages() {
+    for front in Front::all("").await {
+        let alice = front.signed_in().await;
+        let navigation = [("sec-fetch-mode", "navigate")];
+        let answer = alice.get_with("/staff", &navigation).await.expect(403);
+        let kind = answer.header("content-type");
+        assert!(kind.starts_with("text/html"), "{kind}");
+        assert!(!answer.text().contains("urn:portcullis"), "{answer:?}");
+        if !front.is_nginx() {
+            let page = answer.expect_page(403, "insufficient_role");
+            let policy = page.header("content-security-policy");
+            assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            let (_, style) = page.text().split_once("href=\"/auth/assets/").unwrap();
+            let style = style.split('"').next().unwrap();
+            alice
+                .get(&format!("/auth/assets/{style}"))
+                .await
+                .expect(200);
+        }
+        front.app.assert_untouched();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_down_lets_nobody_pass() {
     for mut front in Front::all("").await {
