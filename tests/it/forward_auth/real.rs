@@ -29,6 +29,10 @@ const CADDY: &str = include_str!("../../../examples/forward-auth/Caddyfile");
 
 const HOST: &str = "app.example.com";
 
+/// What a browser keeps beside its session.
+const HELPERS: &str =
+    "__Host-portcullis-form=x; __Host-portcullis-binding=y; __Host-portcullis-provider=z";
+
 /// A proxy, and what is behind it.
 struct Front {
     server: Server,
@@ -398,6 +402,12 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             (format!("{cookie}; b=2"), "b=2"),
             (format!("a=1; {cookie}; b=2"), "a=1; b=2"),
             (format!("a=1; {cookie}"), "a=1"),
+            (format!("{cookie}; {HELPERS}; b=2"), "b=2"),
+            (format!("{HELPERS}; {cookie}"), ""),
+            (
+                format!("a=1; {HELPERS}; b=2; {cookie}; c=3"),
+                "a=1; b=2; c=3",
+            ),
         ] {
             caller
                 .get_with("/app", &[("cookie", &sent)])
@@ -408,6 +418,15 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             let cookies = arrived.header("cookie").trim_end_matches([' ', ';']);
             assert_eq!(cookies, left);
         }
+        // Nobody is known by two.
+        let twice = format!("{cookie}; a=1; {cookie}");
+        let open = caller.get_with("/open", &[("cookie", &twice)]).await;
+        open.expect(200);
+        let arrived = front.app.only();
+        assert!(
+            !arrived.header("cookie").contains("portcullis"),
+            "{arrived:?}"
+        );
         let post = |origin: String| {
             let request = caller.request(Method::POST, "/app");
             Answer::of(request.header("cookie", cookie).header("origin", origin))
