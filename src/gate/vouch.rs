@@ -153,7 +153,7 @@ impl Gate {
     fn decline(
         &self,
         manner: Manner,
-        record: Box<Record>,
+        mut record: Box<Record>,
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
@@ -178,6 +178,10 @@ impl Gate {
                 // RFC 9110 §15.5.2; where to sign in is still said by Location.
                 let absent = refused(&Unauthenticated::Absent.into()).problem;
                 response.headers_mut().extend(absent.headers);
+            }
+            // nginx joins lines of one name by commas, and the sign-in replaces a dead cookie anyway.
+            if response.headers().contains_key(header::SET_COOKIE) {
+                record.trail.dead_cookie = false;
             }
         }
         self.conclude(record, decision, response, reader)
