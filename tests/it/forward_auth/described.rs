@@ -297,6 +297,10 @@ async fn a_cookie_is_known_as_it_would_be_here() {
             // Envoy's Content-Length is of its question, and a handshake has none either.
             let answer = asks(Method::GET, "/asked", &handshake).await;
             proxy.refused(answer, 403, "cross_site");
+            // RFC 8441 §5: over HTTP/2 there is no key, and to Envoy's filters it is a GET.
+            let extended = [foreign, &[("sec-websocket-version", "13")]].concat();
+            let answer = asks(Method::GET, "/asked", &extended).await;
+            proxy.refused(answer, 403, "cross_site");
         }
         let handshake = [
             ("origin", &*origin),
@@ -304,6 +308,8 @@ async fn a_cookie_is_known_as_it_would_be_here() {
             ("sec-websocket-version", "13"),
         ];
         asks(Method::GET, "/asked", &handshake).await.expect(200);
+        let extended = [("origin", &*origin), ("sec-websocket-version", "13")];
+        asks(Method::GET, "/asked", &extended).await.expect(200);
     }
 }
 
