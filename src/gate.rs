@@ -357,7 +357,10 @@ impl Gate {
             Err(rejection) => Err(rejection),
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
             Ok(Destination::Upstream(route)) => {
-                self.decide(route, &inbound, None).and_then(|permit| {
+                let decided = self.decide(route, &inbound, None);
+                let decided =
+                    decided.map_err(|error| self.sign_in.instead_of(error, route, &inbound));
+                decided.and_then(|permit| {
                     if route.leads_somewhere().is_err() {
                         let mut told = HeaderMap::new();
                         self.headers.identify(&mut told, &permit, &inbound);
