@@ -21,6 +21,7 @@ pub mod limit;
 mod navigation;
 mod panic;
 pub mod path;
+mod people;
 mod personal;
 pub mod reject;
 pub mod request_id;
@@ -92,9 +93,7 @@ use crate::gate::source::Source;
 use crate::gate::streams::Streams;
 use crate::gate::strip::Trust;
 use crate::gate::websocket::NoHandshake;
-use crate::page::Failure;
 use crate::page::Look;
-use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::telemetry::metrics::Metrics;
 use crate::token::cookie::SESSION_COOKIE;
@@ -225,7 +224,10 @@ impl Gate {
                 };
                 self.refuse(record, &rejection, reader)
             }
-            Ok(response) => self.finish(record, &spent, response, reader),
+            Ok(response) => {
+                let response = self.for_people(&record, response);
+                self.finish(record, &spent, response, reader)
+            }
             Err(rejection) => self.refuse(record, &rejection, reader),
         }
     }
@@ -359,7 +361,10 @@ impl Gate {
             Err(rejection) => Err(rejection),
             Ok(Destination::Own(_) | Destination::Preflight(..)) => Ok(None),
             Ok(Destination::Upstream(route)) => {
-                self.decide(route, &inbound, None).and_then(|permit| {
+                let decided = self.decide(route, &inbound, None);
+                let decided =
+                    decided.map_err(|error| self.sign_in.instead_of(error, route, &inbound));
+                decided.and_then(|permit| {
                     if route.leads_somewhere().is_err() {
                         let mut told = HeaderMap::new();
                         self.headers.identify(&mut told, &permit, &inbound);
@@ -450,29 +455,11 @@ impl Gate {
         } else if let Rejection::SignIn(departure) = rejection {
             departure.response()
         } else if record.is_page() {
-            self.page(rejection, problem, record.request_id().as_str())
+            self.page(problem, record.request_id().as_str())
         } else {
             problem.into_response(record.request_id().as_str())
         };
         self.conclude(record, decision, response, reader)
-    }
-
-    /// A refusal for people. They have no token to send, but may sign in.
-    fn page(
-        &self,
-        rejection: &Rejection,
-        mut problem: Problem,
-        request_id: &str,
-    ) -> Response<AnswerBody> {
-        let is_absent = matches!(
-            rejection,
-            Rejection::Unauthenticated(Unauthenticated::Absent)
-        );
-        if is_absent {
-            problem.detail = SIGN_IN_FIRST.into();
-        }
-        let way_on = is_absent.then(|| self.sign_in.link());
-        Failure::with_way_on(&self.look, problem, request_id, way_on)
     }
 
     fn finish(
@@ -564,9 +551,6 @@ impl Gate {
         }
     }
 }
-
-const SIGN_IN_FIRST: &str = "Only somebody who is signed in may do this, and nothing was done. Sign in, go back, and try \
-                             again.";
 
 /// A route that forwards the header as the app's own does not read it as a credential.
 fn credential<'a, B>(route: &Route, inbound: &'a Inbound<B>) -> Option<&'a HeaderValue> {

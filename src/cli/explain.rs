@@ -1,7 +1,8 @@
 //! `portcullis explain`: what would become of a request, by the very steps that serve it.
 //!
 //! It spends nothing and sends nothing. For `--as USER` an access token is made in memory, judged
-//! like any other, and never shown.
+//! like any other, and never shown. What is refused is asked for once more as a browser goes to a page, which may
+//! be sent to sign in.
 
 use std::io;
 use std::net::IpAddr;
@@ -101,14 +102,17 @@ pub(super) async fn run(
         certificate: certificate.map(Rc::new),
     };
     let trust = Trust::new(&config);
-    let inbound = match Inbound::new(&connection, request, &trust, &RequestIds::default()) {
-        Ok(inbound) => inbound,
-        Err((malformed, _)) => {
+    let inbound = |request| Inbound::new(&connection, request, &trust, &RequestIds::default());
+    let mut visit = request.clone();
+    visit.headers_mut().extend(OF_A_VISIT);
+    let (inbound, visit) = match (inbound(request), inbound(visit)) {
+        (Ok(inbound), Ok(visit)) => (inbound, visit),
+        (Err((malformed, _)), _) | (_, Err((malformed, _))) => {
             let explained = Explained {
                 route: None,
                 outcome: Err(Rejection::from(malformed).into()),
             };
-            return show(&explained, &config, &arguments, output);
+            return show(&explained, None, &config, &arguments, output);
         }
     };
     let config = Arc::new(config);
@@ -119,21 +123,55 @@ pub(super) async fn run(
         &opened.ring,
         opened.clock,
     );
-    let explained = gate.await?.explain(inbound);
-    show(&explained, &config, &arguments, output)
+    let gate = gate.await?;
+    let explained = gate.explain(inbound);
+    let sign_in = sign_in_page(&gate.explain(visit));
+    show(&explained, sign_in.as_deref(), &config, &arguments, output)
+}
+
+/// What a browser says that goes to a page.
+const OF_A_VISIT: [(HeaderName, HeaderValue); 2] = [
+    (
+        HeaderName::from_static("sec-fetch-mode"),
+        HeaderValue::from_static("navigate"),
+    ),
+    (
+        HeaderName::from_static("sec-fetch-dest"),
+        HeaderValue::from_static("document"),
+    ),
+];
+
+/// Where it is sent, if it is sent to sign in.
+fn sign_in_page(visit: &Explained) -> Option<String> {
+    let Refused { problem, .. } = visit.outcome.as_ref().err()?;
+    let mut headers = problem.headers.iter();
+    let (_, place) = headers.find(|(name, _)| *name == header::LOCATION)?;
+    Some(text(place))
 }
 
 fn show(
     explained: &Explained,
+    sign_in: Option<&str>,
     config: &Config,
     arguments: &Arguments,
     output: &mut dyn io::Write,
 ) -> anyhow::Result<ExitCode> {
     let is_known = arguments.caller != "anonymous";
     if arguments.json {
-        writeln!(output, "{:#}", as_json(explained, config, is_known))?;
+        let json = as_json(explained, sign_in, config, is_known);
+        writeln!(output, "{json:#}")?;
     } else {
         write_text(explained, config, arguments, is_known, output)?;
+        // Where everybody is sent there, it has been said.
+        let is_sent =
+            matches!(&explained.outcome, Err(refused) if refused.problem.status.is_redirection());
+        if let (Some(place), false) = (sign_in, is_sent) {
+            writeln!(
+                output,
+                "browser   303 See Other: a page that somebody opens leads to sign in and back"
+            )?;
+            writeln!(output, "          location: {place}")?;
+        }
     }
     Ok(ExitCode::from(u8::from(explained.outcome.is_err())))
 }
@@ -315,7 +353,8 @@ fn write_text(
                 writeln!(output, "          because of {}", decision.reason)?;
             }
             for (name, value) in &problem.headers {
-                writeln!(output, "          {name}: {}", text(value))?;
+                let value = shown(explained, name, value);
+                writeln!(output, "          {name}: {value}")?;
             }
         }
         Ok(None) => writeln!(output, "decision  the gateway answers this itself")?,
@@ -338,7 +377,7 @@ fn write_text(
     Ok(())
 }
 
-fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
+fn as_json(explained: &Explained, sign_in: Option<&str>, config: &Config, is_known: bool) -> Value {
     let route = explained.route.as_ref().map(|route| {
         json!({
             "name": &**route.name(),
@@ -368,7 +407,8 @@ fn as_json(explained: &Explained, config: &Config, is_known: bool) -> Value {
             (json!(decision), Some(request))
         }
     };
-    json!({ "route": route, "decision": decision, "request": request })
+    let browser = sign_in.map(|place| json!({ "status": 303, "location": place }));
+    json!({ "route": route, "decision": decision, "browser": browser, "request": request })
 }
 
 /// Whether the request is one that another server forwards, once it has asked.

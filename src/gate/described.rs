@@ -314,14 +314,21 @@ fn target(name: &'static str, text: &[u8]) -> Result<PathAndQuery, Undescribed> 
         .ok_or(Undescribed::Unreadable(name, "a path, without '#'"))
 }
 
-/// Proxies keep `Upgrade` to themselves. Whoever sends a key asks for a WebSocket (RFC 6455 §4.1), and
-/// for that a cookie has to do with more than for a GET.
+/// Proxies keep `Upgrade` to themselves. Whoever sends a key or a version asks for a WebSocket (RFC 6455
+/// §4.1), and for that a cookie has to do with more than for a GET. Over HTTP/2 there is no key (RFC 8441 §5),
+/// and a proxy may make a GET of the CONNECT before it asks.
 fn announce_websocket(headers: &mut HeaderMap) {
     const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
     const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
-    if headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+    // Nothing is opened from here, so that nobody ever answers it.
+    const ANY_KEY: HeaderValue = HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA==");
+    if headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+    {
         headers.insert(header::UPGRADE, WEBSOCKET);
         headers.insert(header::CONNECTION, UPGRADE);
+        let key = headers.entry(header::SEC_WEBSOCKET_KEY);
+        key.or_insert(ANY_KEY);
     }
 }
 

@@ -43,12 +43,27 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A script of a page, whatever it accepts.
+/// A script of a page, or a program that sends what no form can, whatever it accepts.
 fn says_otherwise(headers: &HeaderMap) -> bool {
     let is_script = |with: &HeaderValue| with.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");
     headers.contains_key("sec-fetch-dest")
         || headers.contains_key("sec-fetch-site")
         || headers.get("x-requested-with").is_some_and(is_script)
+        || headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| !is_of_form(kind))
+}
+
+/// `enctype` knows three (HTML §4.10.18.6).
+fn is_of_form(kind: &HeaderValue) -> bool {
+    const ENCODINGS: [&[u8]; 3] = [
+        b"application/x-www-form-urlencoded",
+        b"multipart/form-data",
+        b"text/plain",
+    ];
+    let kind = kind.as_bytes().split(|byte| *byte == b';').next();
+    let kind = kind.unwrap_or_default().trim_ascii();
+    ENCODINGS.iter().any(|one| kind.eq_ignore_ascii_case(one))
 }
 
 #[cfg(test)]
@@ -100,5 +115,14 @@ mod tests {
         check(&[html, ("sec-fetch-dest", "empty")], false);
         check(&[html, ("x-requested-with", "XMLHttpRequest")], false);
         check(&[html, ("x-requested-with", "com.example.app")], true);
+        for (sent, expected) in [
+            ("application/json", false),
+            ("", false),
+            ("application/x-www-form-urlencoded", true),
+            ("Multipart/Form-Data; boundary=x", true),
+            ("text/plain", true),
+        ] {
+            check(&[html, ("content-type", sent)], expected);
+        }
     }
 }

@@ -74,7 +74,6 @@ impl Gate {
                 let unclean = Unclean {
                     is_head: asked_by == Method::HEAD,
                     is_call: false,
-                    is_page: false,
                     ..*unclean
                 };
                 return self.decline(manner, self.unread(unclean), &rejection, None);
@@ -154,7 +153,7 @@ impl Gate {
     fn decline(
         &self,
         manner: Manner,
-        record: Box<Record>,
+        mut record: Box<Record>,
         rejection: &Rejection,
         reader: Option<Reader<'_>>,
     ) -> Response<AnswerBody> {
@@ -162,7 +161,14 @@ impl Gate {
         let refused = |rejection| Refused::new(rejection, route, |it| record.is_for(it));
         let Refused { problem, decision } = refused(rejection);
         let code = problem.code;
-        let mut response = problem.into_response(record.request_id().as_str());
+        let request_id = record.request_id().as_str();
+        // nginx makes a page of its own of every refusal; the others relay what is here.
+        let is_shown = manner != Manner::Original && record.is_page();
+        let mut response = if is_shown && !problem.status.is_redirection() {
+            self.page(problem, request_id)
+        } else {
+            problem.into_response(request_id)
+        };
         if manner == Manner::Original {
             let headers = response.headers_mut();
             headers.insert(REASON, HeaderValue::from_static(code));
@@ -172,6 +178,10 @@ impl Gate {
                 // RFC 9110 §15.5.2; where to sign in is still said by Location.
                 let absent = refused(&Unauthenticated::Absent.into()).problem;
                 response.headers_mut().extend(absent.headers);
+            }
+            // nginx joins lines of one name by commas, and the sign-in replaces a dead cookie anyway.
+            if response.headers().contains_key(header::SET_COOKIE) {
+                record.trail.dead_cookie = false;
             }
         }
         self.conclude(record, decision, response, reader)

@@ -1,4 +1,6 @@
 //! What endpoints refuse with: a problem that knows which request it answers.
+//!
+//! The problem itself goes along with the answer, for the gate to make a page of it where a person looks.
 
 use axum::response::IntoResponse;
 use axum::response::Response;
@@ -31,6 +33,8 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        self.problem.into_response(&self.request_id)
+        let mut response: Response = self.problem.clone().into_response(&self.request_id);
+        response.extensions_mut().insert(self.problem);
+        response
     }
 }

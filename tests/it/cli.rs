@@ -264,3 +264,78 @@ async fn explain_says_what_would_become_of_a_request() {
         assert!(refused.stdout.contains(words), "{refused:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_who_is_sent_to_sign_in() {
+    let folder = Folder::with(
+        r#"
+        [routes.auto]
+        path = "/auto"
+        upstream = "echo"
+        [routes.redirect]
+        host = "app.example.com"
+        path = "/redirect"
+        on_unauthenticated = "redirect"
+        upstream = "echo"
+        [routes.never]
+        path = "/never"
+        on_unauthenticated = "401"
+        upstream = "echo"
+        [routes.open]
+        path = "/open"
+        auth = "none"
+        upstream = "echo"
+        [routes.staff]
+        path = "/staff"
+        roles = ["staff"]
+        upstream = "echo"
+        "#,
+    );
+    portcullis_reading(&folder, &["user", "add", "alice"], PASSWORD).expect(0);
+    let explain = |arguments: &[&str], code: i32| {
+        let ran = portcullis(&folder, &[&["explain"], arguments].concat());
+        ran.expect(code).stdout
+    };
+    let location = "location: https://localhost/auth/login?return_to=https%3A%2F%2F";
+    let said = explain(&["GET", "https://localhost/auto/x?y=1"], 1);
+    for words in [
+        "decision  401 Unauthorized unauthenticated",
+        "browser   303 See Other",
+        &format!("{location}localhost%2Fauto%2Fx%3Fy%3D1\n"),
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // Every GET is sent away, browser or not; the cookie that it is known again by is nobody else's.
+    let said = explain(&["GET", "https://app.example.com/redirect"], 1);
+    for words in [
+        "decision  303 See Other unauthenticated",
+        &format!("{location}app.example.com%2Fredirect&binding="),
+        "set-cookie: (a secret)",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("browser "), "{said}");
+    let url = "https://localhost/auto";
+    for (arguments, code) in [
+        (["--as", "anonymous", "POST", url], 1),
+        (["--as", "alice", "GET", url], 0),
+        (["--as", "alice", "GET", "https://localhost/staff"], 1),
+        (["--as", "anonymous", "GET", "https://localhost/never"], 1),
+        (["--as", "anonymous", "GET", "https://localhost/open"], 0),
+        (["--as", "anonymous", "GET", "https://localhost/nothing"], 1),
+        (
+            ["--as", "anonymous", "GET", "https://localhost/auto/a%2fb"],
+            1,
+        ),
+    ] {
+        let said = explain(&arguments, code);
+        assert!(!said.contains("login"), "{arguments:?}: {said}");
+        assert!(!said.contains("sec-fetch"), "{arguments:?}: {said}");
+    }
+    let said = explain(&["--json", "GET", url], 1);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["decision"]["status"], 401);
+    assert_eq!(said["browser"]["status"], 303);
+    let place = said["browser"]["location"].as_str().unwrap();
+    assert!(place.ends_with("return_to=https%3A%2F%2Flocalhost%2Fauto"));
+}

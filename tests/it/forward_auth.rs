@@ -278,7 +278,44 @@ async fn a_browser_is_sent_to_sign_in_through_its_proxy() {
 
         let answer = visit(proxy, Method::POST, "/asked").await;
         assert_eq!(answer.header("location"), "");
-        proxy.refused(answer, 401, "unauthenticated");
+        if proxy == Proxy::Nginx {
+            proxy.refused(answer, 401, "unauthenticated");
+        } else {
+            let page = answer.expect_page(401, "unauthenticated");
+            assert!(page.text().contains("https://localhost/auth/login"));
+        }
+    }
+}
+
+/// nginx has a page of its own for every refusal.
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_its_proxy_relays_is_a_page_for_people() {
+    let (gateway, _) = asked("").await;
+    let alice = gateway.signed_in("alice").await;
+    for caller in [&alice, &gateway.anonymous_http2().with_token(alice.token())] {
+        for proxy in PROXIES {
+            for (method, path, status, code) in [
+                (Method::GET, "/staff", 403, "insufficient_role"),
+                (Method::GET, "/nowhere", 404, "no_route"),
+                (Method::GET, "/auth/login", 404, "own_endpoint"),
+                (Method::GET, "/open/%00", 400, "path_refused"),
+                (Method::POST, "/notes", 405, "method_not_allowed"),
+            ] {
+                let asks = proxy.asks(caller, &method, path);
+                let asks = asks.header("sec-fetch-mode", "navigate");
+                let answer = Answer::of(asks).await;
+                let allowed = if status == 405 { "GET, HEAD" } else { "" };
+                assert_eq!(answer.header("allow"), allowed, "{proxy:?} {path}");
+                if proxy == Proxy::Nginx {
+                    assert_eq!(answer.header("content-type"), "application/problem+json");
+                    proxy.refused(answer, status, code);
+                } else {
+                    let page = answer.expect_page(status, code);
+                    assert_ne!(page.header("content-security-policy"), "");
+                }
+            }
+        }
     }
 }
 

@@ -256,11 +256,18 @@ fn the_usual_port_goes_without_saying() {
 }
 
 #[test]
-fn whoever_sends_a_key_asks_for_a_websocket() {
-    let lines = with(&TRAEFIK, "sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ=="]);
-    let headers = said(&lines).unwrap().request.headers().clone();
-    assert_eq!(headers["upgrade"], "websocket");
-    assert_eq!(headers["connection"], "Upgrade");
+fn whoever_sends_a_key_or_a_version_asks_for_a_websocket() {
+    for (name, value) in [
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-version", "13"),
+    ] {
+        let lines = with(&TRAEFIK, name, &[value]);
+        let headers = said(&lines).unwrap().request.headers().clone();
+        assert_eq!(headers["upgrade"], "websocket");
+        assert_eq!(headers["connection"], "Upgrade");
+        assert_eq!(headers[name], value);
+        assert!(headers.contains_key("sec-websocket-key"));
+    }
 }
 
 proptest! {

@@ -297,6 +297,10 @@ async fn a_cookie_is_known_as_it_would_be_here() {
             // Envoy's Content-Length is of its question, and a handshake has none either.
             let answer = asks(Method::GET, "/asked", &handshake).await;
             proxy.refused(answer, 403, "cross_site");
+            // RFC 8441 §5: over HTTP/2 there is no key, and to Envoy's filters it is a GET.
+            let extended = [foreign, &[("sec-websocket-version", "13")]].concat();
+            let answer = asks(Method::GET, "/asked", &extended).await;
+            proxy.refused(answer, 403, "cross_site");
         }
         let handshake = [
             ("origin", &*origin),
@@ -304,6 +308,8 @@ async fn a_cookie_is_known_as_it_would_be_here() {
             ("sec-websocket-version", "13"),
         ];
         asks(Method::GET, "/asked", &handshake).await.expect(200);
+        let extended = [("origin", &*origin), ("sec-websocket-version", "13")];
+        asks(Method::GET, "/asked", &extended).await.expect(200);
     }
 }
 
@@ -323,6 +329,47 @@ async fn a_dead_cookie_is_taken_away_where_the_proxy_passes_that_on() {
             );
         }
     }
+}
+
+/// nginx has one variable for all lines of a header: since 1.23 it joins them by a comma, and a browser would
+/// read of two cookies one that dies at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_is_given_one_cookie_to_pass_on() {
+    let gateway = Gateway::start(
+        "verify.callers = [\"127.0.0.1\"]\n[routes.app]\nhost = \"app.example.com\"\npath = \"/\"",
+    );
+    let nobody = gateway.anonymous();
+    let cookies = async |described: &[(&str, &str)]| {
+        let mut asks = nobody.request(Method::GET, "/auth/verify");
+        for (name, value) in described {
+            asks = asks.header(*name, *value);
+        }
+        let asks = asks
+            .header("x-forwarded-for", "203.0.113.9")
+            .header("sec-fetch-mode", "navigate")
+            .header("cookie", "__Host-portcullis=dead");
+        let answer = Answer::of(asks).await;
+        assert_ne!(answer.header("location"), "");
+        let cookies = answer.headers.get_all("set-cookie").iter();
+        let cookies = cookies.map(|cookie| cookie.to_str().unwrap().to_owned());
+        cookies.collect::<Vec<_>>()
+    };
+    let nginx = [
+        ("x-original-url", "https://app.example.com/x"),
+        ("x-original-method", "GET"),
+    ];
+    // The sign-in that leads back from there replaces the dead one.
+    let given = cookies(&nginx).await;
+    assert_eq!(given.len(), 1, "{given:?}");
+    assert!(given[0].starts_with("__Host-portcullis-binding="));
+    // The others have a line for each.
+    let traefik = [
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "app.example.com"),
+        ("x-forwarded-uri", "/x"),
+    ];
+    assert_eq!(cookies(&traefik).await.len(), 2);
 }
 
 /// gRPC is told by 200 that it is refused; a proxy would take that for leave to pass.

@@ -29,6 +29,10 @@ const CADDY: &str = include_str!("../../../examples/forward-auth/Caddyfile");
 
 const HOST: &str = "app.example.com";
 
+/// What a browser keeps beside its session.
+const HELPERS: &str =
+    "__Host-portcullis-form=x; __Host-portcullis-binding=y; __Host-portcullis-provider=z";
+
 /// A proxy, and what is behind it.
 struct Front {
     server: Server,
@@ -398,6 +402,12 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             (format!("{cookie}; b=2"), "b=2"),
             (format!("a=1; {cookie}; b=2"), "a=1; b=2"),
             (format!("a=1; {cookie}"), "a=1"),
+            (format!("{cookie}; {HELPERS}; b=2"), "b=2"),
+            (format!("{HELPERS}; {cookie}"), ""),
+            (
+                format!("a=1; {HELPERS}; b=2; {cookie}; c=3"),
+                "a=1; b=2; c=3",
+            ),
         ] {
             caller
                 .get_with("/app", &[("cookie", &sent)])
@@ -408,6 +418,15 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             let cookies = arrived.header("cookie").trim_end_matches([' ', ';']);
             assert_eq!(cookies, left);
         }
+        // Nobody is known by two.
+        let twice = format!("{cookie}; a=1; {cookie}");
+        let open = caller.get_with("/open", &[("cookie", &twice)]).await;
+        open.expect(200);
+        let arrived = front.app.only();
+        assert!(
+            !arrived.header("cookie").contains("portcullis"),
+            "{arrived:?}"
+        );
         let post = |origin: String| {
             let request = caller.request(Method::POST, "/app");
             Answer::of(request.header("cookie", cookie).header("origin", origin))
@@ -426,6 +445,31 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             cleared.starts_with("__Host-portcullis=; Max-Age=0"),
             "{answer:?}"
         );
+        front.app.assert_untouched();
+    }
+}
+
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_shown_pages() {
+    for front in Front::all("").await {
+        let alice = front.signed_in().await;
+        let navigation = [("sec-fetch-mode", "navigate")];
+        let answer = alice.get_with("/staff", &navigation).await.expect(403);
+        let kind = answer.header("content-type");
+        assert!(kind.starts_with("text/html"), "{kind}");
+        assert!(!answer.text().contains("urn:portcullis"), "{answer:?}");
+        if !front.is_nginx() {
+            let page = answer.expect_page(403, "insufficient_role");
+            let policy = page.header("content-security-policy");
+            assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            let (_, style) = page.text().split_once("href=\"/auth/assets/").unwrap();
+            let style = style.split('"').next().unwrap();
+            alice
+                .get(&format!("/auth/assets/{style}"))
+                .await
+                .expect(200);
+        }
         front.app.assert_untouched();
     }
 }

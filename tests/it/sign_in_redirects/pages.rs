@@ -130,6 +130,49 @@ async fn what_the_gate_refuses_is_a_page_for_people_and_a_problem_for_programs()
     assert!(head.body.is_empty());
 }
 
+// SECURITY 46
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_endpoints_refuse_people_on_a_page_as_well() {
+    let gateway = Gateway::start(ROUTES);
+    for nobody in [gateway.anonymous(), gateway.anonymous_http2()] {
+        for (method, path, status, code) in [
+            (Method::GET, "/auth", 404, "no_endpoint"),
+            (Method::GET, "/auth/nothing/here", 404, "no_endpoint"),
+            (Method::POST, "/auth/nothing/here", 404, "no_endpoint"),
+            (Method::GET, "/auth/assets/nothing.css", 404, "no_endpoint"),
+            (Method::GET, "/auth/verify", 404, "no_endpoint"),
+            (Method::PUT, "/auth/login", 405, "method_not_allowed"),
+            (Method::GET, "/auth/refresh", 405, "method_not_allowed"),
+            (Method::GET, "/auth/oauth/token", 405, "method_not_allowed"),
+            (Method::GET, "/auth/me", 401, "unauthenticated"),
+        ] {
+            check(&nobody, method, path, status, code).await;
+        }
+        let head = ask(&nobody, &Method::HEAD, "/auth/nothing", &NAVIGATION).await;
+        let head = head.expect(404);
+        assert_eq!(head.header("content-type"), "text/html; charset=utf-8");
+        assert!(head.body.is_empty());
+    }
+    // At every host.
+    let elsewhere = gateway.anonymous().at("127.0.0.1");
+    check(&elsewhere, Method::GET, "/auth/x", 404, "no_endpoint").await;
+    let dead = [NAVIGATION[0], ("cookie", "__Host-portcullis=dead")];
+    let answer = ask(&gateway.anonymous(), &Method::GET, "/auth/me", &dead).await;
+    assert!(
+        answer
+            .header("set-cookie")
+            .starts_with("__Host-portcullis=; Max-Age=0")
+    );
+    answer.expect_page(401, "unauthenticated");
+    // What a program posts is answered as to a program, whatever it says that it accepts.
+    let body = serde_json::json!({ "username": "alice", "password": "x" });
+    let login = gateway.anonymous().request(Method::POST, "/auth/login");
+    let login = login.header("accept", "text/html, */*").json(&body);
+    Answer::of(login)
+        .await
+        .expect_problem(401, "bad_credentials");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_fails_is_told_of_on_a_page() {
     let app = RawUpstream::start().await;
