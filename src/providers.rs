@@ -68,8 +68,11 @@ pub enum NoProvider {
     /// Nor a way that we know.
     #[error("it takes neither client_secret_basic nor client_secret_post")]
     NoAuthentication,
-    /// Or none that is fit.
-    #[error("its answer is no set of keys that are allowed, each with a kid")]
+    /// What it answered says nothing of its keys.
+    #[error("its answer is no set of keys")]
+    NoSet,
+    /// Those that were there before are not believed any more either.
+    #[error("none of its keys is fit: each needs a kid, and an algorithm that is allowed")]
     NoKeys,
     /// [`ASKED_EVERY`]
     #[error("it was asked just now, in vain")]
@@ -444,11 +447,11 @@ impl Provider {
         let document = self.outbound.get(&metadata.jwks_uri).await?;
         let now = self.clock.now();
         let keys = IssuerKeys::read(&document.json, &self.config.algorithms, now);
-        let keys = keys.filter(|keys| !keys.is_empty());
-        Ok(Known {
-            metadata,
-            keys: keys.ok_or(NoProvider::NoKeys)?,
-        })
+        let keys = keys.ok_or(NoProvider::NoSet)?;
+        if keys.is_empty() {
+            return Err(NoProvider::NoKeys);
+        }
+        Ok(Known { metadata, keys })
     }
 }
 

@@ -240,6 +240,30 @@ async fn a_key_without_the_name_that_a_token_has_is_not_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_provider_takes_back_are_gone_and_an_answer_without_any_says_nothing() {
+    let (provider, gateway) = started(ROLES).await;
+    provider.say(|says| says.claims["exp"] = json!(4_000_000_000_u64));
+    let person = Person::new(gateway.anonymous());
+    sign_in(&provider, &person).await.expect(303);
+
+    let no_set = format!("{}/.well-known/openid-configuration", provider.server.url());
+    provider.say(|says| says.metadata["jwks_uri"] = json!(no_set));
+    gateway.clock().advance(Duration::from_secs(601));
+    sign_in(&provider, &person).await.expect(303);
+
+    let back = away(&provider, &person).await;
+    provider.say(|says| {
+        says.metadata = json!({});
+        says.keys = Some(Vec::new());
+    });
+    gateway.clock().advance(Duration::from_secs(10));
+    person
+        .open(&back)
+        .await
+        .expect_page(503, "provider_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_made_only_where_the_file_says_so_and_for_whom() {
     let (provider, gateway) = started("").await;
     let person = Person::new(gateway.anonymous());
