@@ -167,8 +167,9 @@ async fn come_back(
         return Ok(see_other(&format!("{account}?done=connected")));
     }
 
+    let at = away.authenticated_at(person.authenticated_at, accounts.clock.now());
     let (origin, headers) = (&visit.origin, &visit.headers);
-    let came_in = come_in(accounts, provider.config(), &person, origin, headers).await;
+    let came_in = come_in(accounts, provider.config(), &person, at, origin, headers).await;
     match came_in.map_err(fail)? {
         CameIn::SignedIn(signed_in) => {
             let goal = goal_of(portal, visit, &away.goal)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis::clock::unix_seconds;
 use serde_json::json;
 
 use super::KEPT;
@@ -217,6 +218,32 @@ async fn a_provider_is_connected_only_from_our_page_with_the_session_that_asked_
     let again = person.submit(&form, &[]).await.expect(303);
     let login = "/auth/login?return_to=%2Fauth%2Faccount&prompt=login";
     assert_eq!(again.header("location"), login);
+}
+
+// SECURITY 45
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_a_provider_knew_already_has_not_signed_in_just_now() {
+    let (provider, gateway) = started(ROLES).await;
+    let signed_in = async |person: &Person, seconds_ago: u64| {
+        let at = unix_seconds(gateway.clock().now()) - seconds_ago;
+        provider.say(|says| says.claims["auth_time"] = json!(at));
+        sign_in(&provider, person).await.expect(303);
+        let me = person.open("/auth/me").await.expect(200).json();
+        (me["auth_time"].as_u64().unwrap(), at)
+    };
+    let person = Person::new(gateway.anonymous());
+    let (shown, said) = signed_in(&person, 3600).await;
+    assert_eq!(shown, said);
+    // A browser that was left open at the provider makes nobody at home here.
+    let page = person.open("/auth/account").await.expect(200);
+    let form = page.form("/auth/provider/corp/disconnect");
+    let again = person.submit(&form, &[]).await.expect(303);
+    let login = "/auth/login?return_to=%2Fauth%2Faccount&prompt=login";
+    assert_eq!(again.header("location"), login);
+
+    let (shown, said) = signed_in(&person, 0).await;
+    assert!(shown >= said);
+    person.submit(&form, &[]).await.expect_page(403, "last_way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
