@@ -133,7 +133,7 @@ pub async fn connect(
 ///
 /// # Errors
 ///
-/// 403 where nobody could sign in any more, 404, 503.
+/// 403 where nobody could sign in any more, or the session has ended, 404, 503.
 pub async fn disconnect(
     accounts: &Accounts,
     signed_in: &SignedIn,
@@ -161,6 +161,7 @@ pub async fn disconnect(
                           provider. Connect another one first.";
             Err(refused("last_way", detail))
         }
+        Ok(Unlinked::SignedOut) => Err(overtaken()),
         Err(error) => Err(unavailable(&error)),
     }
 }
