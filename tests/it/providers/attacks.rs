@@ -174,6 +174,18 @@ async fn an_answer_counts_once_in_the_browser_that_was_sent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_the_last_ones_takes_nothing_from_that() {
+    let (provider, gateway) = started(ROLES).await;
+    let person = Person::new(gateway.anonymous());
+    let first = away(&provider, &person).await;
+    let last = away(&provider, &person).await;
+    person.open(&first).await.expect_page(400, "sign_in_lost");
+    person.open(&last).await.expect(303);
+    told(&person).await;
+    assert_eq!(person.cookie("localhost", KEPT), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_an_answer_without_going_there_does_not_spend_it() {
     let (provider, gateway) = started(ROLES).await;
     let person = Person::new(gateway.anonymous());
