@@ -198,7 +198,7 @@ fn only<S: Clone + Send + Sync + 'static>(
     let service = if allowed.contains("HEAD") {
         service
     } else {
-        service.head(refuse.clone())
+        service.head(refuse)
     };
     service.fallback(refuse)
 }

@@ -40,6 +40,8 @@ async fn an_account_that_is_here_is_opened_only_after_its_own_password() {
     let person = Person::new(gateway.anonymous());
     let page = come_back(&provider, &person).await;
     assert!(page.text().contains("Is this your account?"));
+    // Nobody has verified the account's own address: it may as well be somebody else who gave it.
+    assert!(page.text().contains("If it is not, somebody else"));
     let form = page.form("/auth/provider/corp/link");
     let wrong = person.submit(&form, &[("password", "a wrong one")]).await;
     let wrong = wrong.expect(401);
