@@ -218,14 +218,6 @@ impl Provider {
         &self.config
     }
 
-    /// Where browsers are sent, as far as that is known without asking.
-    pub fn sends_to(&self) -> Option<Url> {
-        match self.known.load_full() {
-            Some(known) => Some(known.metadata.authorization_endpoint.clone()),
-            None => Url::parse(&self.config.url).ok(),
-        }
-    }
-
     /// Where a browser is sent to sign in (OpenID Connect Core §3.1.2.1). `again`: also if it is signed in
     /// there already.
     ///

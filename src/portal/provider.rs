@@ -19,6 +19,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
+use url::Url;
 
 use crate::account::provider::CameIn;
 use crate::account::provider::come_in;
@@ -67,7 +68,8 @@ pub async fn begin(
     let query = visit.query(&portal)?;
     visit.goal(&portal, query)?;
     let again = query.get("prompt") == Some("login");
-    send_away(&portal, &visit, provider, None, again).await
+    let (url, cookie) = send_away(&portal, &visit, provider, None, again).await?;
+    Ok(see_other_with(url.as_str(), cookie))
 }
 
 /// Takes it back.
@@ -105,13 +107,14 @@ fn find<'a>(portal: &'a Portal, visit: &Visit, name: &str) -> Result<&'a Provide
     })
 }
 
+/// Where the browser is sent, and what it keeps meanwhile.
 async fn send_away(
     portal: &Portal,
     visit: &Visit,
     provider: &Provider,
     connect: Option<SessionId>,
     again: bool,
-) -> Result<Response, Declined> {
+) -> Result<(Url, HeaderValue), Declined> {
     let now = portal.accounts.clock.now();
     let goal = goal(visit.query(portal)?);
     let away = Away::new(&provider.config().name, goal, connect, now);
@@ -126,7 +129,7 @@ async fn send_away(
         let problem = unavailable(provider, &error);
         failed(portal, visit, connect.is_some(), problem)
     })?;
-    Ok(see_other_with(url.as_str(), cookie))
+    Ok((url, cookie))
 }
 
 /// What this browser was sent away with, if it was sent to this provider and comes back from there.
