@@ -10,8 +10,6 @@ use http::Response;
 use http_body_util::Full;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::SqliteConnectOptions;
 use tokio::task::JoinSet;
 
 use crate::harness::caller::Answer;
@@ -412,14 +410,6 @@ async fn a_restart_forgets_neither_the_living_nor_the_dead() {
     );
 }
 
-/// A second connection to the gateway's database, behind its back.
-async fn behind_the_back(gateway: &Gateway, sql: &'static str) {
-    let database = gateway.folder().path("data/portcullis.db");
-    let options = SqliteConnectOptions::new().filename(database);
-    let mut connection = options.connect().await.unwrap();
-    sqlx::query(sql).execute(&mut connection).await.unwrap();
-}
-
 // SECURITY 50
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_store_is_down_those_that_were_seen_before_go_on() {
@@ -433,7 +423,9 @@ async fn while_the_store_is_down_those_that_were_seen_before_go_on() {
     ended.put(SESSION, &value);
     app.only();
 
-    behind_the_back(&gateway, "ALTER TABLE sessions RENAME TO gone").await;
+    gateway
+        .behind_its_back("ALTER TABLE sessions RENAME TO gone")
+        .await;
     for path in ["/app", "/optional", "/forward", "/auth/me"] {
         let answer = unseen.get(path).await;
         assert_eq!(answer.header("retry-after"), "5", "{path}");
@@ -462,7 +454,9 @@ async fn while_the_store_is_down_those_that_were_seen_before_go_on() {
     seen.get("/app").await.expect(200);
     app.only();
 
-    behind_the_back(&gateway, "ALTER TABLE gone RENAME TO sessions").await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO sessions")
+        .await;
     unseen.get("/app").await.expect(200);
     seen.post("/auth/logout", &json!({})).await.expect(204);
 }

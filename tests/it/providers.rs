@@ -367,6 +367,40 @@ async fn a_disabled_account_stays_shut_whatever_the_provider_says() {
     assert_eq!(person.cookie("localhost", SESSION), None);
 }
 
+// SECURITY 50
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_down_nobody_comes_in_and_nothing_is_half_made() {
+    let (provider, gateway) = started(ROLES).await;
+    let refused = async |person: &Person| {
+        let page = sign_in(&provider, person).await;
+        page.expect_page(503, "store_unavailable");
+        assert_eq!(person.cookie("localhost", SESSION), None);
+        assert_eq!(person.cookie("localhost", KEPT), None);
+    };
+    let person = Person::new(gateway.anonymous());
+    gateway
+        .behind_its_back("ALTER TABLE user_identities RENAME TO gone")
+        .await;
+    refused(&person).await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO user_identities")
+        .await;
+    // An account is made, and has no session yet: it is the same at the next try.
+    gateway
+        .behind_its_back("ALTER TABLE sessions RENAME TO gone")
+        .await;
+    refused(&person).await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO sessions")
+        .await;
+    sign_in(&provider, &person).await.expect(303);
+    let told = told(&person).await;
+    assert_eq!(
+        (&told["x-auth-user"], &told["x-auth-roles"]),
+        (&json!("alice"), &json!("admin,editor,viewer"))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_not_there_is_said_and_the_house_stays_open() {
     let provider = Provider::start().await;

@@ -22,6 +22,8 @@ use portcullis::startup;
 use portcullis::startup::LogSink;
 use portcullis::startup::Options;
 use serde_json::Value;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -233,6 +235,14 @@ impl Gateway {
     /// Its files.
     pub(crate) fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Changes its database as nobody should: to see what it does where that is not as it was.
+    pub(crate) async fn behind_its_back(&self, sql: &'static str) {
+        let database = self.folder().path("data/portcullis.db");
+        let options = SqliteConnectOptions::new().filename(database);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
 
     /// Its time.
