@@ -111,13 +111,14 @@ pub fn router(
                 of_accounts(delete(account::tokens::revoke))
                     .merge(pages(post(portal::tokens::revoke))),
             ),
-            // HEAD would spend the ticket; the endpoint refuses it.
+            // HEAD would spend the ticket.
             "session/accept" => ("GET", pages(get(portal::accept::accept))),
             "provider/{id}" => (
                 GET_POST,
                 pages(get(portal::provider::begin).post(portal::provider::connect)),
             ),
-            "provider/{id}/callback" => (GET, pages(get(portal::provider::callback))),
+            // HEAD would spend the code.
+            "provider/{id}/callback" => ("GET", pages(get(portal::provider::callback))),
             "provider/{id}/link" => (
                 GET_POST,
                 pages(get(portal::provider::show_link).post(portal::provider::prove)),
@@ -194,7 +195,8 @@ fn posted(form: MethodRouter, program: MethodRouter) -> MethodRouter {
     }))
 }
 
-/// Refuses every other method than those that the service has.
+/// Refuses every other method than those that the service has; HEAD as well, unless it is named: the router
+/// would take it for GET, with all that this does.
 fn only<S: Clone + Send + Sync + 'static>(
     allowed: &'static str,
     service: MethodRouter<S>,
@@ -204,6 +206,11 @@ fn only<S: Clone + Send + Sync + 'static>(
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
             .with_header(header::ALLOW, HeaderValue::from_static(allowed));
         Refusal::new(&origin, problem)
+    };
+    let service = if allowed.contains("HEAD") {
+        service
+    } else {
+        service.head(refuse)
     };
     service.fallback(refuse)
 }

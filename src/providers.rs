@@ -68,8 +68,11 @@ pub enum NoProvider {
     /// Nor a way that we know.
     #[error("it takes neither client_secret_basic nor client_secret_post")]
     NoAuthentication,
-    /// Or none that is fit.
-    #[error("its answer is no set of keys that are allowed, each with a kid")]
+    /// What it answered says nothing of its keys.
+    #[error("its answer is no set of keys")]
+    NoSet,
+    /// Those that were there before are not believed any more either.
+    #[error("none of its keys is fit: each needs a kid, and an algorithm that is allowed")]
     NoKeys,
     /// [`ASKED_EVERY`]
     #[error("it was asked just now, in vain")]
@@ -213,14 +216,6 @@ impl Provider {
     /// What the file says of it.
     pub fn config(&self) -> &config::Provider {
         &self.config
-    }
-
-    /// Where browsers are sent, as far as that is known without asking.
-    pub fn sends_to(&self) -> Option<Url> {
-        match self.known.load_full() {
-            Some(known) => Some(known.metadata.authorization_endpoint.clone()),
-            None => Url::parse(&self.config.url).ok(),
-        }
     }
 
     /// Where a browser is sent to sign in (OpenID Connect Core §3.1.2.1). `again`: also if it is signed in
@@ -393,8 +388,18 @@ impl Provider {
         if let Some(known) = there(FRESH) {
             return Ok(known);
         }
-        // Whoever comes meanwhile waits, and finds it there.
-        let mut asked = self.asked.lock().await;
+        let mut asked = match self.asked.try_lock() {
+            Ok(asked) => asked,
+            // Whoever comes while it is being asked goes by what was there, or waits for what will be: not
+            // too many, who would take the places of all others at the door.
+            Err(_) => {
+                if let Some(known) = there(STALE) {
+                    return Ok(known);
+                }
+                let _place = self.places.try_acquire().map_err(|_| NoProvider::Busy)?;
+                self.asked.lock().await
+            }
+        };
         if let Some(known) = there(FRESH) {
             return Ok(known);
         }
@@ -434,11 +439,11 @@ impl Provider {
         let document = self.outbound.get(&metadata.jwks_uri).await?;
         let now = self.clock.now();
         let keys = IssuerKeys::read(&document.json, &self.config.algorithms, now);
-        let keys = keys.filter(|keys| !keys.is_empty());
-        Ok(Known {
-            metadata,
-            keys: keys.ok_or(NoProvider::NoKeys)?,
-        })
+        let keys = keys.ok_or(NoProvider::NoSet)?;
+        if keys.is_empty() {
+            return Err(NoProvider::NoKeys);
+        }
+        Ok(Known { metadata, keys })
     }
 }
 
@@ -463,20 +468,4 @@ pub fn error_word(error: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_names_itself_as_the_specification_spells_it() {
-        let sent = basic("a:b", "s&c r+t");
-        let pair = STANDARD.decode(sent.strip_prefix("Basic ").unwrap());
-        assert_eq!(pair.unwrap(), b"a%3Ab:s%26c+r%2Bt");
-    }
-
-    #[test]
-    fn an_error_of_somebody_else_writes_nothing_of_its_own() {
-        assert_eq!(error_word("access_denied"), "access_denied");
-        assert_eq!(error_word("<b>\r\nx y"), "bxy");
-        assert_eq!(error_word(&"a".repeat(100)).len(), 64);
-    }
-}
+mod tests;

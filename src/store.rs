@@ -236,6 +236,8 @@ pub struct NewSession {
 pub struct NewBrowserSession {
     /// The session itself.
     pub session: Session,
+    /// Now: perhaps long after the person has shown who they are.
+    pub opened_at: SystemTime,
     /// The `User-Agent`, cut to 256 characters.
     pub user_agent: Option<String>,
     /// Which password was verified: see [`Credentials`].

@@ -86,8 +86,8 @@ pub async fn login(
         .await
         .map_err(refuse)?;
     if let Some(SessionKind::Cookie) = logging_in.session {
-        let amr = Amr::password();
-        let opening = open_browser_session(&accounts, &verified, scopes, amr, &origin, &headers);
+        let shown = Shown::by_password(&accounts);
+        let opening = open_browser_session(&accounts, &verified, scopes, shown, &origin, &headers);
         let cookie = opening.await.map_err(refuse)?.cookie;
         let headers = [
             (header::SET_COOKIE, cookie),
@@ -140,8 +140,28 @@ pub async fn sign_in_browser(
     headers: &HeaderMap,
 ) -> Result<SignedInBrowser, Problem> {
     let verified = check_password(accounts, named(name).as_ref(), password).await?;
-    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
-    open_browser_session(accounts, &verified, scopes, amr, origin, headers).await
+    let scopes = accounts.rules.login_scopes.clone();
+    let shown = Shown::by_password(accounts);
+    open_browser_session(accounts, &verified, scopes, shown, origin, headers).await
+}
+
+/// How and when somebody has shown whose account it is.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// How.
+    pub amr: Amr,
+    /// When: a provider may know them from long ago.
+    pub at: SystemTime,
+}
+
+impl Shown {
+    /// By the account's password, just now.
+    pub fn by_password(accounts: &Accounts) -> Self {
+        Self {
+            amr: Amr::password(),
+            at: accounts.clock.now(),
+        }
+    }
 }
 
 /// A browser that was signed in just now.
@@ -232,7 +252,7 @@ async fn open_session(
         accounts,
         verified,
         scopes,
-        Amr::password(),
+        Shown::by_password(accounts),
         origin,
         accounts.tokens.refresh_ttl,
     );
@@ -248,8 +268,7 @@ async fn open_session(
     was_opened(accounts, opened).map(|()| (session, refresh))
 }
 
-/// Opens a session of a browser for somebody who has just shown, by `amr`, whose account it is: always
-/// a new one, and the browser's old one is ended (SECURITY 34): whoever put their own
+/// Opens a session of a browser for somebody who has shown whose account it is: always a new one, and the browser's old one is ended (SECURITY 34): whoever put their own
 /// cookie into a browser is not signed in with its user.
 ///
 /// # Errors
@@ -259,15 +278,16 @@ pub async fn open_browser_session(
     accounts: &Accounts,
     verified: &Credentials,
     scopes: Scopes,
-    amr: Amr,
+    shown: Shown,
     origin: &Origin,
     headers: &HeaderMap,
 ) -> Result<SignedInBrowser, Problem> {
     let max = accounts.sessions.rules().max;
-    let session = new_session(accounts, verified, scopes, amr, origin, max);
-    let (id, now) = (session.id, session.authenticated_at);
+    let session = new_session(accounts, verified, scopes, shown, origin, max);
+    let (id, now) = (session.id, accounts.clock.now());
     let new = NewBrowserSession {
         session,
+        opened_at: now,
         user_agent: user_agent(headers),
         password_version: verified.password_version,
         replaced: origin.session,
@@ -287,7 +307,7 @@ fn new_session(
     accounts: &Accounts,
     verified: &Credentials,
     scopes: Scopes,
-    amr: Amr,
+    shown: Shown,
     origin: &Origin,
     ttl: Duration,
 ) -> Session {
@@ -298,8 +318,8 @@ fn new_session(
         client: ClientId::first_party(),
         scopes,
         audience: None,
-        authenticated_at: now,
-        amr,
+        authenticated_at: shown.at,
+        amr: shown.amr,
         expires_at: now + ttl,
         address: origin.address,
     }

@@ -4,12 +4,14 @@
 //! who owns the address, and only the account's own proof says whose the account is.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::StatusCode;
 
 use crate::account::Accounts;
 use crate::account::SignedIn;
+use crate::account::login::Shown;
 use crate::account::login::SignedInBrowser;
 use crate::account::login::check_password;
 use crate::account::login::open_browser_session;
@@ -44,7 +46,7 @@ pub enum CameIn {
     Unproven(EmailAddress),
 }
 
-/// Signs somebody in whom a provider knows.
+/// Signs somebody in whom a provider knows, who has shown it `authenticated_at`.
 ///
 /// # Errors
 ///
@@ -53,6 +55,7 @@ pub async fn come_in(
     accounts: &Accounts,
     provider: &config::Provider,
     person: &Person,
+    authenticated_at: SystemTime,
     origin: &Origin,
     headers: &HeaderMap,
 ) -> Result<CameIn, Problem> {
@@ -74,8 +77,12 @@ pub async fn come_in(
         return Err(refused("account_disabled", detail));
     }
     tracing::info!(user.id = %found.user.id, provider.name = %provider.name, "a provider knows somebody");
-    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::federated());
-    let opening = open_browser_session(accounts, &found, scopes, amr, origin, headers);
+    let scopes = accounts.rules.login_scopes.clone();
+    let shown = Shown {
+        amr: Amr::federated(),
+        at: authenticated_at,
+    };
+    let opening = open_browser_session(accounts, &found, scopes, shown, origin, headers);
     opening.await.map(CameIn::SignedIn)
 }
 
@@ -96,8 +103,9 @@ pub async fn prove(
     let verified = check_password(accounts, Some(&Handle::Email(email)), password).await?;
     let proof = LinkProof::Password(verified.password_version);
     let found = link(accounts, &verified, proof, person).await?;
-    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
-    open_browser_session(accounts, &found, scopes, amr, origin, headers).await
+    let scopes = accounts.rules.login_scopes.clone();
+    let shown = Shown::by_password(accounts);
+    open_browser_session(accounts, &found, scopes, shown, origin, headers).await
 }
 
 /// Lets an identity open the account of whoever is signed in.
@@ -125,7 +133,7 @@ pub async fn connect(
 ///
 /// # Errors
 ///
-/// 403 where nobody could sign in any more, 404, 503.
+/// 403 where nobody could sign in any more, or the session has ended, 404, 503.
 pub async fn disconnect(
     accounts: &Accounts,
     signed_in: &SignedIn,
@@ -153,6 +161,7 @@ pub async fn disconnect(
                           provider. Connect another one first.";
             Err(refused("last_way", detail))
         }
+        Ok(Unlinked::SignedOut) => Err(overtaken()),
         Err(error) => Err(unavailable(&error)),
     }
 }

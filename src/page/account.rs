@@ -109,7 +109,7 @@ pub struct LinkedProvider {
     pub name: String,
     /// What the person is called there, if it is tied.
     pub account: Option<String>,
-    /// Ties or unties it. The provider's origin is among its `leads_to` where it ties.
+    /// Ties or unties it.
     pub change: Form,
 }
 

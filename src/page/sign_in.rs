@@ -73,6 +73,20 @@ pub struct LinkAccount<'a> {
     pub cancel: String,
 }
 
+/// A provider is to be connected, and the browser is on its way there. Where that sends it on to nobody
+/// knows beforehand, so that it cannot be the answer to a form: browsers hold the redirects of that to the
+/// policy of the form's page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "to_provider.html")]
+pub struct ToProvider<'a> {
+    /// How pages look.
+    pub look: &'a Look,
+    /// The provider's name.
+    pub provider: String,
+    /// Where the browser goes on to.
+    pub url: String,
+}
+
 impl Register<'_> {
     /// Puts what was wrong to the fields that were.
     pub fn blame(&mut self, errors: &[problem::Field]) {
@@ -123,5 +137,11 @@ impl View for Register<'_> {
 impl View for LinkAccount<'_> {
     fn forms(&self) -> Vec<&Form> {
         vec![&self.form]
+    }
+}
+
+impl View for ToProvider<'_> {
+    fn forms(&self) -> Vec<&Form> {
+        Vec::new()
     }
 }

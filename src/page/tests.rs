@@ -137,6 +137,7 @@ fn no_page_has_a_script_a_style_of_its_own_or_anything_from_elsewhere() {
         include_str!("../../templates/sign_in.html"),
         include_str!("../../templates/register.html"),
         include_str!("../../templates/link_account.html"),
+        include_str!("../../templates/to_provider.html"),
         include_str!("../../templates/consent.html"),
         include_str!("../../templates/device_code.html"),
         include_str!("../../templates/device_confirm.html"),

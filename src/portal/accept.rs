@@ -8,8 +8,6 @@ use std::sync::Arc;
 use axum::extract::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderValue;
-use http::Method;
 use http::StatusCode;
 use http::Uri;
 use http::header;
@@ -35,20 +33,13 @@ pub(super) const TICKET: &str = "ticket";
 ///
 /// # Errors
 ///
-/// 400 where the ticket is not good here, 405 for HEAD, which would spend it, 503.
+/// 400 where the ticket is not good here, 503.
 pub async fn accept(
     State(portal): State<Arc<Portal>>,
     Extension(origin): Extension<Origin>,
-    method: Method,
     uri: Uri,
 ) -> Result<Response, Declined> {
     let decline = |problem| Declined::new(&portal, &origin, problem);
-    if method != Method::GET {
-        let detail = "This endpoint is served for GET.";
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
-        let get = HeaderValue::from_static("GET");
-        return Err(decline(problem.with_header(header::ALLOW, get)));
-    }
     let accounts = &portal.accounts;
     let (sent, fault) = Fields::with_fault(uri.query().unwrap_or_default());
     let sent = sent.get(TICKET).filter(|_| fault.is_none());

@@ -19,6 +19,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
+use url::Url;
 
 use crate::account::provider::CameIn;
 use crate::account::provider::come_in;
@@ -67,7 +68,8 @@ pub async fn begin(
     let query = visit.query(&portal)?;
     visit.goal(&portal, query)?;
     let again = query.get("prompt") == Some("login");
-    send_away(&portal, &visit, provider, None, again).await
+    let (url, cookie) = send_away(&portal, &visit, provider, None, again).await?;
+    Ok(see_other_with(url.as_str(), cookie))
 }
 
 /// Takes it back.
@@ -80,11 +82,11 @@ pub async fn callback(
     State(portal): State<Arc<Portal>>,
     Path(name): Path<String>,
     visit: Visit,
-) -> Response {
-    let answer = match find(&portal, &visit, &name) {
-        Ok(provider) => come_back(&portal, &visit, provider).await,
-        Err(declined) => Err(declined),
-    };
+) -> Result<Response, Declined> {
+    let provider = find(&portal, &visit, &name)?;
+    // What the browser keeps may be of another tab, whose person is still away: it stays.
+    let away = sent_away(&portal, &visit, provider)?;
+    let answer = come_back(&portal, &visit, provider, away).await;
     // Whatever became of it: nothing comes back twice.
     let mut answer = answer.into_response();
     let keeps = answer.headers().get_all(header::SET_COOKIE).iter();
@@ -93,7 +95,7 @@ pub async fn callback(
         let headers = answer.headers_mut();
         headers.append(header::SET_COOKIE, kept::clear_cookie());
     }
-    answer
+    Ok(answer)
 }
 
 fn find<'a>(portal: &'a Portal, visit: &Visit, name: &str) -> Result<&'a Provider, Declined> {
@@ -105,13 +107,14 @@ fn find<'a>(portal: &'a Portal, visit: &Visit, name: &str) -> Result<&'a Provide
     })
 }
 
+/// Where the browser is sent, and what it keeps meanwhile.
 async fn send_away(
     portal: &Portal,
     visit: &Visit,
     provider: &Provider,
     connect: Option<SessionId>,
     again: bool,
-) -> Result<Response, Declined> {
+) -> Result<(Url, HeaderValue), Declined> {
     let now = portal.accounts.clock.now();
     let goal = goal(visit.query(portal)?);
     let away = Away::new(&provider.config().name, goal, connect, now);
@@ -126,14 +129,11 @@ async fn send_away(
         let problem = unavailable(provider, &error);
         failed(portal, visit, connect.is_some(), problem)
     })?;
-    Ok(see_other_with(url.as_str(), cookie))
+    Ok((url, cookie))
 }
 
-async fn come_back(
-    portal: &Portal,
-    visit: &Visit,
-    provider: &Provider,
-) -> Result<Response, Declined> {
+/// What this browser was sent away with, if it was sent to this provider and comes back from there.
+fn sent_away(portal: &Portal, visit: &Visit, provider: &Provider) -> Result<Away, Declined> {
     let accounts = &portal.accounts;
     let cookie = visit.origin.cookies.get(PROVIDER_COOKIE);
     let away = Away::read(&accounts.vault, cookie, accounts.clock.now());
@@ -144,12 +144,21 @@ async fn come_back(
         away.provider == *provider.config().name
             && verify_slices_are_equal(expected, state.as_bytes()).is_ok()
     };
-    let Some(away) = away.filter(is_tied) else {
+    away.filter(is_tied).ok_or_else(|| {
         let detail = "This sign-in was not begun in this browser, or more than ten minutes ago, or another \
                       one has been begun since. Start it once more.";
         let problem = Problem::new(StatusCode::BAD_REQUEST, "sign_in_lost", detail);
-        return Err(failed(portal, visit, false, problem));
-    };
+        failed(portal, visit, false, problem)
+    })
+}
+
+async fn come_back(
+    portal: &Portal,
+    visit: &Visit,
+    provider: &Provider,
+    away: Away,
+) -> Result<Response, Declined> {
+    let (accounts, query) = (&portal.accounts, visit.query(portal)?);
     let connects = away.connects();
     let fail = |problem| failed(portal, visit, connects.is_some(), problem);
     let person = who_came_back(query, provider, &away).await.map_err(fail)?;
@@ -167,8 +176,9 @@ async fn come_back(
         return Ok(see_other(&format!("{account}?done=connected")));
     }
 
+    let at = away.authenticated_at(person.authenticated_at, accounts.clock.now());
     let (origin, headers) = (&visit.origin, &visit.headers);
-    let came_in = come_in(accounts, provider.config(), &person, origin, headers).await;
+    let came_in = come_in(accounts, provider.config(), &person, at, origin, headers).await;
     match came_in.map_err(fail)? {
         CameIn::SignedIn(signed_in) => {
             let goal = goal_of(portal, visit, &away.goal)?;

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
+use crate::account::login::Shown;
 use crate::account::login::SignedInBrowser;
 use crate::account::login::open_browser_session;
 use crate::account::register::Registering;
 use crate::account::register::create;
 use crate::account::register::refuse_closed;
 use crate::account::unavailable;
-use crate::domain::Amr;
 use crate::domain::Handle;
 use crate::domain::Password;
 use crate::domain::User;
@@ -95,9 +95,10 @@ async fn sign_in(portal: &Portal, visit: &Visit, user: &User) -> Result<SignedIn
     let found = accounts.store.credentials(&Handle::Id(user.id)).await;
     let found = found.map_err(|error| unavailable(&error))?;
     let found = found.ok_or_else(Problem::store_unavailable)?;
-    let (scopes, amr) = (accounts.rules.login_scopes.clone(), Amr::password());
+    let scopes = accounts.rules.login_scopes.clone();
+    let shown = Shown::by_password(accounts);
     let (origin, headers) = (&visit.origin, &visit.headers);
-    open_browser_session(accounts, &found, scopes, amr, origin, headers).await
+    open_browser_session(accounts, &found, scopes, shown, origin, headers).await
 }
 
 fn view<'a>(portal: &'a Portal, visit: &Visit, goal: &ReturnTo, typed: &Typed) -> Register<'a> {

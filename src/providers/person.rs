@@ -10,6 +10,7 @@ use crate::domain::ProviderIdentity;
 use crate::domain::Role;
 use crate::domain::Username;
 use crate::token::verify::claim_at;
+use crate::token::verify::claim_seconds;
 use crate::token::verify::claim_words;
 
 /// Somebody who signed in with a provider. What does not fit our alphabets is left out.
@@ -27,6 +28,8 @@ pub struct Person {
     pub name: Option<DisplayName>,
     /// The roles that the provider gives; sorted, without repeats.
     pub roles: Vec<Role>,
+    /// When they have shown the provider who they are, in seconds since the epoch, as far as it says so.
+    pub authenticated_at: Option<u64>,
 }
 
 impl Person {
@@ -74,6 +77,7 @@ impl Person {
             username,
             name: said("name").and_then(|name| DisplayName::parse(name).ok()),
             roles,
+            authenticated_at: token.get("auth_time").and_then(claim_seconds),
         })
     }
 

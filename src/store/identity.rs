@@ -71,4 +71,6 @@ pub enum Unlinked {
     NotThere,
     /// Nobody could sign in any more: there is no password and no other provider.
     LastWay,
+    /// The session has ended, or the account is disabled or gone.
+    SignedOut,
 }

@@ -50,6 +50,7 @@ pub use outside::NotOutside;
 pub use outside::at as claim_at;
 pub use outside::verify as verify_outside;
 pub use outside::words as claim_words;
+pub use times::seconds as claim_seconds;
 
 /// What a verified access token says. Only [`Verifier::verify`] and [`verify_outside`] make one,
 /// and what was just read of a session in the store.

@@ -240,6 +240,30 @@ async fn a_key_without_the_name_that_a_token_has_is_not_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_provider_takes_back_are_gone_and_an_answer_without_any_says_nothing() {
+    let (provider, gateway) = started(ROLES).await;
+    provider.say(|says| says.claims["exp"] = json!(4_000_000_000_u64));
+    let person = Person::new(gateway.anonymous());
+    sign_in(&provider, &person).await.expect(303);
+
+    let no_set = format!("{}/.well-known/openid-configuration", provider.server.url());
+    provider.say(|says| says.metadata["jwks_uri"] = json!(no_set));
+    gateway.clock().advance(Duration::from_secs(601));
+    sign_in(&provider, &person).await.expect(303);
+
+    let back = away(&provider, &person).await;
+    provider.say(|says| {
+        says.metadata = json!({});
+        says.keys = Some(Vec::new());
+    });
+    gateway.clock().advance(Duration::from_secs(10));
+    person
+        .open(&back)
+        .await
+        .expect_page(503, "provider_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_made_only_where_the_file_says_so_and_for_whom() {
     let (provider, gateway) = started("").await;
     let person = Person::new(gateway.anonymous());
@@ -341,6 +365,40 @@ async fn a_disabled_account_stays_shut_whatever_the_provider_says() {
         .await
         .expect_page(403, "account_disabled");
     assert_eq!(person.cookie("localhost", SESSION), None);
+}
+
+// SECURITY 50
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_down_nobody_comes_in_and_nothing_is_half_made() {
+    let (provider, gateway) = started(ROLES).await;
+    let refused = async |person: &Person| {
+        let page = sign_in(&provider, person).await;
+        page.expect_page(503, "store_unavailable");
+        assert_eq!(person.cookie("localhost", SESSION), None);
+        assert_eq!(person.cookie("localhost", KEPT), None);
+    };
+    let person = Person::new(gateway.anonymous());
+    gateway
+        .behind_its_back("ALTER TABLE user_identities RENAME TO gone")
+        .await;
+    refused(&person).await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO user_identities")
+        .await;
+    // An account is made, and has no session yet: it is the same at the next try.
+    gateway
+        .behind_its_back("ALTER TABLE sessions RENAME TO gone")
+        .await;
+    refused(&person).await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO sessions")
+        .await;
+    sign_in(&provider, &person).await.expect(303);
+    let told = told(&person).await;
+    assert_eq!(
+        (&told["x-auth-user"], &told["x-auth-roles"]),
+        (&json!("alice"), &json!("admin,editor,viewer"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

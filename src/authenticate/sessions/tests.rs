@@ -90,6 +90,7 @@ impl Bench {
         let id = session.id;
         let new = NewBrowserSession {
             session,
+            opened_at: now,
             user_agent: None,
             password_version: 1,
             replaced: None,

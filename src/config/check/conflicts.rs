@@ -341,8 +341,10 @@ fn odd_listeners(config: &Config, report: &Report<'_>) {
 }
 
 fn odd_routes(config: &Config, report: &Report<'_>) {
-    let makes_accounts = config.providers.iter().any(Provider::is_open);
-    let open = config.accounts.registration == Registration::Open || makes_accounts;
+    let registers = config.accounts.registration == Registration::Open;
+    let open = registers || config.providers.iter().any(Provider::is_open);
+    // Of those whom a provider knows, one may well choose what they are called there.
+    let names_free = registers || config.providers.iter().any(|it| it.create_accounts);
     let mut listeners = config.listeners.iter();
     let asks_for_certificates = listeners.any(|listener| listener.client_certificate.is_some());
     for route in &config.routes {
@@ -361,10 +363,10 @@ fn odd_routes(config: &Config, report: &Report<'_>) {
             ));
         }
         let claimable = |user: &&Handle| matches!(user, Handle::Username(_));
-        if let Some(user) = route.users.iter().find(claimable).filter(|_| open) {
+        if let Some(user) = route.users.iter().find(claimable).filter(|_| names_free) {
             warn(format!(
-                "route `{name}` admits {user} and registration is open: if there is no such account, \
-                 whoever registers that name may pass; make it first, or list its id"
+                "route `{name}` admits {user} and people get accounts by themselves: if there is no such \
+                 account, whoever registers that name may pass; make it first, or list its id"
             ));
         }
         if !route.scopes.is_subset_of(&config.accounts.login_scopes)

@@ -7,13 +7,16 @@ use std::time::Duration;
 use axum::extract::Path;
 use axum::extract::State;
 use axum::response::Response;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
 
 use crate::account::SignedIn;
 use crate::account::provider;
 use crate::account::unavailable;
 use crate::clock::unix_seconds;
 use crate::page::LinkedProvider;
-use crate::page::Target;
+use crate::page::ToProvider;
 use crate::portal::Declined;
 use crate::portal::Portal;
 use crate::portal::Posted;
@@ -41,7 +44,20 @@ pub async fn connect(
 ) -> Result<Response, Declined> {
     let provider = find(&portal, &visit, &name)?;
     let signed_in = freshly(&portal, &visit)?;
-    send_away(&portal, &visit, provider, Some(signed_in.session), false).await
+    let session = Some(signed_in.session);
+    let (url, cookie) = send_away(&portal, &visit, provider, session, false).await?;
+    let refresh = HeaderValue::try_from(format!("0; url={url}"));
+    let view = ToProvider {
+        look: &portal.look,
+        provider: provider.config().label.clone(),
+        url: url.into(),
+    };
+    let mut answer = visit.show(StatusCode::OK, &view);
+    let headers = answer.headers_mut();
+    headers.append(header::SET_COOKIE, cookie);
+    // Where it cannot be written, the page has a link.
+    headers.extend(refresh.ok().map(|refresh| (header::REFRESH, refresh)));
+    Ok(answer)
 }
 
 /// Takes it away.
@@ -101,14 +117,10 @@ pub(in crate::portal) async fn rows(
             Some(_) => format!("provider/{}/disconnect", config.name),
             None => format!("provider/{}", config.name),
         };
-        let mut change = visit.form(portal, portal.path(&page));
-        if account.is_none() {
-            change.leads_to = provider.sends_to().iter().map(Target::of).collect();
-        }
         LinkedProvider {
             name: config.label.clone(),
             account,
-            change,
+            change: visit.form(portal, portal.path(&page)),
         }
     };
     Ok(providers.iter().map(row).collect())

@@ -25,6 +25,7 @@ use crate::providers::Person;
 use crate::providers::Ties;
 use crate::token::cookie;
 use crate::token::cookie::PROVIDER_COOKIE;
+use crate::token::verify::Verifier;
 use crate::vault::Vault;
 
 /// How long somebody may take.
@@ -88,6 +89,18 @@ impl Away {
     /// The session that the provider is to be connected with.
     pub(super) fn connects(&self) -> Option<SessionId> {
         SessionId::parse(self.connect.as_deref()?).ok()
+    }
+
+    /// When somebody has shown who they are who is back `now`, where the provider says that it was `said`. If
+    /// it was on this way there, it was just now, by our clock; a provider may as well know them from long ago
+    /// (OpenID Connect Core §2, `auth_time`).
+    pub(super) fn authenticated_at(&self, said: Option<u64>, now: SystemTime) -> SystemTime {
+        let begun = self.until.saturating_sub(KEPT.as_secs());
+        let earliest = begun.saturating_sub(Verifier::LEEWAY.as_secs());
+        match said.filter(|said| *said < earliest) {
+            Some(said) => SystemTime::UNIX_EPOCH + Duration::from_secs(said),
+            None => now,
+        }
     }
 
     /// `Set-Cookie`; none where it would be too large.
@@ -184,6 +197,8 @@ impl Words {
                 .iter()
                 .filter_map(|role| Role::parse(role).ok())
                 .collect(),
+            // Whoever proves an account does so now.
+            authenticated_at: None,
         })
     }
 }
@@ -225,6 +240,27 @@ mod tests {
         assert!(Unproven::read(&vault, Some(&sent), at(0)).is_none());
     }
 
+    // SECURITY 45
+    #[test]
+    fn whoever_was_known_there_already_has_not_signed_in_just_now() {
+        let away = Away::new("corp", String::new(), None, at(100));
+        let seconds = |said: Option<u64>| {
+            let said = said.map(|said| unix_seconds(at(0)) - 100 + said);
+            let shown = away.authenticated_at(said, at(130));
+            unix_seconds(shown) + 100 - unix_seconds(at(0))
+        };
+        assert_eq!(seconds(None), 230);
+        assert_eq!(seconds(Some(20)), 20);
+        assert_eq!(seconds(Some(169)), 169);
+        // On this way, by a clock that is a little behind, or ahead.
+        for said in [170, 220, 400] {
+            assert_eq!(seconds(Some(said)), 230);
+        }
+        let now = at(130);
+        assert_eq!(away.authenticated_at(Some(0), now), SystemTime::UNIX_EPOCH);
+        assert_eq!(away.authenticated_at(Some(u64::MAX), now), now);
+    }
+
     #[test]
     fn a_person_reads_back() {
         let person = Person {
@@ -234,6 +270,7 @@ mod tests {
             username: None,
             name: DisplayName::parse("Älice").ok(),
             roles: vec![Role::parse("admin").unwrap()],
+            authenticated_at: None,
         };
         let read = Words::of(&person).read().unwrap();
         assert_eq!(format!("{read:?}"), format!("{person:?}"));

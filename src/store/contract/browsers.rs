@@ -39,6 +39,7 @@ fn browser(user: UserId, replaced: Option<SessionId>) -> NewBrowserSession {
             expires_at: at(1000),
             address: Ipv4Addr::LOCALHOST.into(),
         },
+        opened_at: at(0),
         user_agent: Some("Mozilla/5.0".to_owned()),
         password_version: 1,
         replaced,
@@ -84,6 +85,25 @@ async fn a_new_session_takes_the_place_of_the_old_one() {
     assert_eq!(changes(&store).await, [Change::SessionEnded(old)]);
     assert!(!lives(&store, old, 1).await);
     assert!(lives(&store, new, 1).await);
+}
+
+#[tokio::test]
+async fn a_session_begins_when_it_is_opened_however_long_ago_its_person_signed_in() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = alice(&store).await;
+    let new = NewBrowserSession {
+        opened_at: at(500),
+        ..browser(alice.id, None)
+    };
+    let id = new.session.id;
+    store.open_browser_session(new).await.unwrap().unwrap();
+    let read = store.opaque_session(id, at(599), IDLE).await.unwrap();
+    let read = read.unwrap();
+    assert_eq!(
+        (read.session.authenticated_at, read.last_seen_at),
+        (at(0), at(500))
+    );
+    assert!(!lives(&store, id, 600).await);
 }
 
 #[tokio::test]

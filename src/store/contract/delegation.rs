@@ -48,6 +48,7 @@ pub(super) async fn browser(store: &Store, user: UserId, replaced: Option<Sessio
     let id = session.id;
     let new = NewBrowserSession {
         session,
+        opened_at: at(0),
         user_agent: None,
         password_version: 1,
         replaced,

@@ -231,3 +231,16 @@ async fn the_last_way_in_stays_and_unlinking_ends_all_other_sessions() {
     assert!(user.roles.is_empty());
     assert!(store.use_identity(&corp, at(3)).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn whoever_was_signed_out_meanwhile_unlinks_nothing() {
+    let (store, _folder) = Store::for_test().await;
+    let alice = linked(&store, &[]).await.id;
+    let (own, stolen) = (open(&store, alice, 1).await, open(&store, alice, 2).await);
+    store.end_session(stolen, at(2)).await.unwrap();
+    let unlinked = store.unlink_identity(alice, stolen, CORP, &[CORP], at(3));
+    assert_eq!(unlinked.await.unwrap(), Unlinked::SignedOut);
+    assert_eq!(store.identities_of(alice).await.unwrap().len(), 1);
+    let done = store.unlink_identity(alice, own, CORP, &[CORP], at(3));
+    assert_eq!(done.await.unwrap(), Unlinked::Done(Vec::new(), 1));
+}

@@ -34,23 +34,24 @@ impl Store {
         new: NewBrowserSession,
     ) -> Result<Option<Vec<SessionId>>, Unavailable> {
         let mut transaction = self.write().await?;
-        let now = new.session.authenticated_at;
+        let now = new.opened_at;
         let opened = sqlx::query(
             "INSERT INTO sessions (kind, id, user_id, client, scopes, authenticated_at, expires_at, \
              address, user_agent, last_seen_at, amr) \
-             SELECT 'browser', $1, id, $3, $4, $5, $6, $7, $8, $5, $10 FROM users \
+             SELECT 'browser', $1, id, $3, $4, $5, $6, $7, $8, $11, $10 FROM users \
              WHERE id = $2 AND NOT disabled AND password_version = $9",
         )
         .bind(blob(new.session.id.uuid()))
         .bind(blob(new.session.user.uuid()))
         .bind(new.session.client.as_str())
         .bind(new.session.scopes.to_string())
-        .bind(millis(now))
+        .bind(millis(new.session.authenticated_at))
         .bind(millis(new.session.expires_at))
         .bind(new.session.address.to_string())
         .bind(&new.user_agent)
         .bind(new.password_version.cast_signed())
         .bind(new.session.amr.to_string())
+        .bind(millis(now))
         .execute(&mut *transaction)
         .await?;
         if opened.rows_affected() == 0 {

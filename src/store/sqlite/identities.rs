@@ -159,6 +159,8 @@ impl Store {
 
     /// Takes the identity of an issuer from an account, with the roles that it gave, and ends every other
     /// session: whoever has come in by it stays out. `usable` are the issuers that people can sign in with.
+    ///
+    /// Whoever has just been signed out locks nobody else out by what was under way.
     pub async fn unlink_identity(
         &self,
         user: UserId,
@@ -168,6 +170,9 @@ impl Store {
         now: SystemTime,
     ) -> Result<Unlinked, Unavailable> {
         let mut transaction = self.write().await?;
+        if !holds(&mut transaction, user, LinkProof::Session(session), now).await? {
+            return Ok(Unlinked::SignedOut);
+        }
         let found = credentials(&mut transaction, user).await?;
         let rows = sqlx::query("SELECT issuer FROM user_identities WHERE user_id = $1")
             .bind(blob(user.uuid()))

@@ -44,7 +44,7 @@ impl Times {
 }
 
 /// RFC 7519 §2: a NumericDate may have a fraction.
-fn seconds(value: &Value) -> Option<u64> {
+pub fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let seconds = value.as_f64()?;
         let is_time = seconds.is_finite() && (0.0..1e12).contains(&seconds);

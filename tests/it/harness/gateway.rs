@@ -237,7 +237,7 @@ impl Gateway {
         &self.folder
     }
 
-    /// Does something to its database by a second connection.
+    /// Changes its database as nobody should: to see what it does where that is not as it was.
     pub(crate) async fn behind_its_back(&self, sql: &'static str) {
         let database = self.folder().path("data/portcullis.db");
         let options = SqliteConnectOptions::new().filename(database);

@@ -40,6 +40,7 @@ use portcullis::page::SignIn;
 use portcullis::page::SignOut;
 use portcullis::page::SignedOut;
 use portcullis::page::Target;
+use portcullis::page::ToProvider;
 use portcullis::page::TokenForm;
 use portcullis::page::TokenMade;
 use portcullis::page::Tokens;
@@ -136,6 +137,14 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
             provider: "Example Workspace".to_owned(),
             email: "alice.with.a.rather.long.address@subsidiary.example.com".to_owned(),
             cancel: "/auth/login".to_owned(),
+        }),
+    );
+    add(
+        "to-provider",
+        ok(&ToProvider {
+            look,
+            provider: LONG.to_owned(),
+            url: "https://login.example.com/authorize?a=b&c=d".to_owned(),
         }),
     );
     add("consent", ok(&consent(look)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
 use url::Url;
@@ -15,6 +16,7 @@ use super::sign_in;
 use super::started;
 use super::started_with;
 use super::told;
+use crate::harness::caller::Answer;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 use crate::harness::provider::Provider;
@@ -169,6 +171,33 @@ async fn an_answer_counts_once_in_the_browser_that_was_sent_away() {
         .get_with(target, &[("cookie", &cookie)])
         .await
         .expect_page(403, "provider_declined");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_the_last_ones_takes_nothing_from_that() {
+    let (provider, gateway) = started(ROLES).await;
+    let person = Person::new(gateway.anonymous());
+    let first = away(&provider, &person).await;
+    let last = away(&provider, &person).await;
+    person.open(&first).await.expect_page(400, "sign_in_lost");
+    person.open(&last).await.expect(303);
+    told(&person).await;
+    assert_eq!(person.cookie("localhost", KEPT), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_an_answer_without_going_there_does_not_spend_it() {
+    let (provider, gateway) = started(ROLES).await;
+    let person = Person::new(gateway.anonymous());
+    let back = away(&provider, &person).await;
+    let target = back.strip_prefix("https://localhost").unwrap();
+    let cookie = format!("{KEPT}={}", person.cookie("localhost", KEPT).unwrap());
+    let look = gateway.anonymous().request(Method::HEAD, target);
+    let refused = Answer::of(look.header("cookie", cookie)).await.expect(405);
+    assert_eq!(refused.header("allow"), "GET");
+    assert_eq!(refused.headers.get("set-cookie"), None);
+    assert_eq!(provider.exchanges(), 0);
+    person.open(&back).await.expect(303);
 }
 
 // SECURITY 39

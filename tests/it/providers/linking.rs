@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::Response;
+use http_body_util::Full;
+use portcullis::clock::unix_seconds;
 use serde_json::json;
 
 use super::KEPT;
@@ -11,11 +14,13 @@ use super::away;
 use super::sign_in;
 use super::started;
 use super::told;
+use crate::harness::browser::browse;
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 use crate::harness::provider::Provider;
+use crate::harness::upstream::Upstream;
 
 /// An account with the very address that the provider vouches for.
 async fn with_an_account(more: &str) -> (Provider, Gateway) {
@@ -39,6 +44,8 @@ async fn an_account_that_is_here_is_opened_only_after_its_own_password() {
     let person = Person::new(gateway.anonymous());
     let page = come_back(&provider, &person).await;
     assert!(page.text().contains("Is this your account?"));
+    // Nobody has verified the account's own address: it may as well be somebody else who gave it.
+    assert!(page.text().contains("If it is not, somebody else"));
     let form = page.form("/auth/provider/corp/link");
     let wrong = person.submit(&form, &[("password", "a wrong one")]).await;
     let wrong = wrong.expect(401);
@@ -128,15 +135,22 @@ async fn an_account_of_another_provider_is_not_opened_by_its_address() {
     assert_eq!(other.cookie("localhost", SESSION), None);
 }
 
+/// Where the page that connects a provider sends the browser.
+#[track_caller]
+fn sent_on(page: Answer) -> String {
+    let page = page.expect(200);
+    let url = page.header("refresh").strip_prefix("0; url=").unwrap();
+    let link = format!("href=\"{}\"", url.replace('&', "&#38;"));
+    assert!(page.text().contains(&link), "{}", page.text());
+    url.to_owned()
+}
+
 /// Connects by the account page.
 async fn connect(provider: &Provider, person: &Person) -> Answer {
     let page = person.open("/auth/account").await.expect(200);
-    let csp = page.header("content-security-policy").to_owned();
-    assert!(csp.contains(&provider.server.url()), "{csp}");
     let form = page.form("/auth/provider/corp");
-    let sent = person.submit(&form, &[]).await.expect(303);
-    let back = provider.approve(sent.header("location"));
-    person.open(&back).await
+    let sent = sent_on(person.submit(&form, &[]).await);
+    person.open(&provider.approve(&sent)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,8 +217,8 @@ async fn a_provider_is_connected_only_from_our_page_with_the_session_that_asked_
     // Somebody else has signed in to this browser meanwhile.
     let page = person.open("/auth/account").await.expect(200);
     let form = page.form("/auth/provider/corp");
-    let sent = person.submit(&form, &[]).await.expect(303);
-    let back = provider.approve(sent.header("location"));
+    let sent = sent_on(person.submit(&form, &[]).await);
+    let back = provider.approve(&sent);
     gateway.anonymous().register("carol").await;
     person.sign_in("carol").await.expect(303);
     person.open(&back).await.expect_page(403, "link_refused");
@@ -217,6 +231,64 @@ async fn a_provider_is_connected_only_from_our_page_with_the_session_that_asked_
     let again = person.submit(&form, &[]).await.expect(303);
     let login = "/auth/login?return_to=%2Fauth%2Faccount&prompt=login";
     assert_eq!(again.header("location"), login);
+}
+
+/// Browsers hold the redirects of a form's answer to the page's policy, wherever those lead: nobody can name
+/// beforehand where a provider has people sign in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_connects_a_provider_that_sends_it_on_elsewhere() {
+    let place = Upstream::start().await;
+    let elsewhere = format!("{}/in", place.url());
+    let location = elsewhere.clone();
+    let front = Upstream::answering(move |_| {
+        let answer = Response::builder().status(302);
+        let answer = answer.header("location", &location);
+        answer.body(Full::default()).unwrap()
+    })
+    .await;
+    let provider = Provider::start().await;
+    let endpoint = format!("{}/authorize", front.url());
+    provider.say(|says| says.metadata = json!({ "authorization_endpoint": endpoint }));
+    let lines = format!("{}{}", super::ROUTE, provider.lines(""));
+    let gateway = Gateway::start_at_its_url(&lines);
+    gateway.anonymous().register("bob").await;
+    let told = json!({
+        "origin": gateway.url(),
+        "origins": [front.url(), place.url()],
+        "username": "bob",
+        "password": PASSWORD,
+        "provider": "Corp",
+    });
+    let Some(answer) = browse("providers.mjs", &told).await else {
+        return;
+    };
+    assert_eq!(answer, json!({ "wrong": [], "at": elsewhere }));
+}
+
+// SECURITY 45
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_a_provider_knew_already_has_not_signed_in_just_now() {
+    let (provider, gateway) = started(ROLES).await;
+    let signed_in = async |person: &Person, seconds_ago: u64| {
+        let at = unix_seconds(gateway.clock().now()) - seconds_ago;
+        provider.say(|says| says.claims["auth_time"] = json!(at));
+        sign_in(&provider, person).await.expect(303);
+        let me = person.open("/auth/me").await.expect(200).json();
+        (me["auth_time"].as_u64().unwrap(), at)
+    };
+    let person = Person::new(gateway.anonymous());
+    let (shown, said) = signed_in(&person, 3600).await;
+    assert_eq!(shown, said);
+    // A browser that was left open at the provider makes nobody at home here.
+    let page = person.open("/auth/account").await.expect(200);
+    let form = page.form("/auth/provider/corp/disconnect");
+    let again = person.submit(&form, &[]).await.expect(303);
+    let login = "/auth/login?return_to=%2Fauth%2Faccount&prompt=login";
+    assert_eq!(again.header("location"), login);
+
+    let (shown, said) = signed_in(&person, 0).await;
+    assert!(shown >= said);
+    person.submit(&form, &[]).await.expect_page(403, "last_way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,11 +307,9 @@ async fn one_person_of_a_provider_has_one_account_here_and_an_account_one_person
     let page = bob.open("/auth/account").await.expect(200);
     let form = page.form("/auth/provider/corp/disconnect");
     let csrf = form.hidden["csrf"].clone();
-    let sent = bob
-        .post("/auth/provider/corp", &[("csrf", &csrf)], &[])
-        .await
-        .expect(303);
-    let back = provider.approve(sent.header("location"));
+    let csrf = [("csrf", csrf.as_str())];
+    let sent = sent_on(bob.post("/auth/provider/corp", &csrf, &[]).await);
+    let back = provider.approve(&sent);
     bob.open(&back).await.expect_page(403, "link_refused");
 
     // Two browsers at once make one account of one newcomer.

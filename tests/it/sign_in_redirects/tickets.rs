@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use super::BINDING;
 use super::SESSION;
@@ -39,13 +37,6 @@ fn assert_refused(person: &Person, answer: Answer) {
     assert_eq!(answer.header("set-cookie"), "");
     answer.expect_page(400, "ticket_refused");
     assert_eq!(person.cookie(NOTES, SESSION), None);
-}
-
-async fn behind_the_back(gateway: &Gateway, sql: &'static str) {
-    let database = gateway.folder().path("data/portcullis.db");
-    let options = SqliteConnectOptions::new().filename(database);
-    let mut connection = options.connect().await.unwrap();
-    sqlx::query(sql).execute(&mut connection).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +156,9 @@ async fn while_the_store_is_down_nobody_is_led_around_in_circles() {
     let (person, address) = with_ticket(&gateway).await;
     let waiting = Person::new(gateway.anonymous());
     let page = led_to_sign_in(&waiting, PLACE).await;
-    behind_the_back(&gateway, "ALTER TABLE tickets RENAME TO gone").await;
+    gateway
+        .behind_its_back("ALTER TABLE tickets RENAME TO gone")
+        .await;
     let answer = person.open(&address).await;
     assert_eq!(answer.header("retry-after"), "5");
     answer.expect_page(503, "store_unavailable");
@@ -182,7 +175,9 @@ async fn while_the_store_is_down_nobody_is_led_around_in_circles() {
         .open(&again)
         .await
         .expect_page(503, "store_unavailable");
-    behind_the_back(&gateway, "ALTER TABLE gone RENAME TO tickets").await;
+    gateway
+        .behind_its_back("ALTER TABLE gone RENAME TO tickets")
+        .await;
     for (person, address) in [(&person, &address), (&waiting, &again)] {
         let onward = person.open(address).await.expect(303);
         person.follow(onward).await.expect(200);

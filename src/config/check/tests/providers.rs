@@ -64,4 +64,7 @@ fn a_provider_that_makes_accounts_for_anybody_is_open_registration() {
     warned(&open, &[("11:1", "whoever registers may pass")]);
     let ours = format!("{CORP}create_accounts = true\nallow_domains = [\"corp.example\"]\n{route}");
     warned(&ours, &[]);
+    // They may still be called there what somebody else is to be called here.
+    let named = format!("{ours}users = [\"boss\"]\n");
+    warned(&named, &[("12:1", "whoever registers that name may pass")]);
 }
