@@ -312,6 +312,11 @@ const MIGRATIONS: &[Step] = &[
         "device codes",
         include_str!("migrations/sqlite/0008_device_codes.sql"),
     ),
+    (
+        9,
+        "where sessions were granted",
+        include_str!("migrations/sqlite/0009_where_sessions_were_granted.sql"),
+    ),
 ];
 
 fn blob(id: Uuid) -> Vec<u8> {
