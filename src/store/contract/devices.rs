@@ -89,6 +89,22 @@ async fn waiting() -> (Store, tempfile::TempDir, UserId, SessionId) {
     (store, folder, alice, browser)
 }
 
+/// As a command makes one.
+fn public_tv() -> Client {
+    Client {
+        id: tv(),
+        name: None,
+        secret: None,
+        redirect_uris: Vec::new(),
+        post_logout_redirect_uris: Vec::new(),
+        scopes: Scopes::default(),
+        grants: vec![Grant::DeviceCode],
+        consent: Consent::Ask,
+        roles: Vec::new(),
+        resources: Vec::new(),
+    }
+}
+
 async fn polled(store: &Store, poll: &DevicePoll) -> Polled {
     store.poll_device(poll).await.unwrap()
 }
@@ -224,25 +240,40 @@ async fn a_devices_code_is_its_clients_alone() {
         matches!(answer, Polled::Refused),
         "there is none in the store"
     );
-    let client = Client {
-        id: tv(),
-        name: None,
-        secret: None,
-        redirect_uris: Vec::new(),
-        post_logout_redirect_uris: Vec::new(),
-        scopes: Scopes::default(),
-        grants: vec![Grant::DeviceCode],
-        consent: Consent::Ask,
-        roles: Vec::new(),
-        resources: Vec::new(),
-    };
-    assert!(store.create_client(&client, at(0)).await.unwrap());
+    assert!(store.create_client(&public_tv(), at(0)).await.unwrap());
     let opened = polled(&store, &stored).await;
     assert!(matches!(opened, Polled::Opened { .. }), "{opened:?}");
     // One that is deleted leaves nothing to another of its name.
     assert!(store.delete_client(&tv(), at(21)).await.unwrap());
     let answer = polled(&store, &poll(1, 22)).await;
     assert!(matches!(answer, Polled::Expired), "{answer:?}");
+}
+
+// SECURITY 24
+#[tokio::test]
+async fn a_client_that_is_enabled_again_has_none_of_the_devices_of_before() {
+    let (store, _folder, alice, browser) = waiting().await;
+    assert!(store.create_client(&public_tv(), at(0)).await.unwrap());
+    for (seed, allow) in [(2, true), (3, false), (4, true)] {
+        assert!(store.issue_device_code(&code(seed)).await.unwrap());
+        let decision = decision(seed, alice, browser, allow);
+        assert!(store.decide_device(&decision).await.unwrap());
+    }
+    let opened = polled(&store, &poll(4, 11)).await;
+    assert!(matches!(opened, Polled::Opened { .. }), "{opened:?}");
+    assert!(store.disable_client(&tv(), at(12)).await.unwrap());
+    assert!(store.enable_client(&tv()).await.unwrap());
+    for seed in [1, 2] {
+        let answer = polled(&store, &poll(seed, 13)).await;
+        assert!(matches!(answer, Polled::Expired), "{seed}: {answer:?}");
+    }
+    let waiting = store.waiting_device(hash(101), at(13)).await.unwrap();
+    assert!(waiting.is_none());
+    // What was said of the others is still said.
+    let denied = polled(&store, &poll(3, 13)).await;
+    assert!(matches!(denied, Polled::Denied), "{denied:?}");
+    let spent = polled(&store, &poll(4, 13)).await;
+    assert!(matches!(spent, Polled::Replayed(_)), "{spent:?}");
 }
 
 #[tokio::test]
