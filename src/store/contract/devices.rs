@@ -191,6 +191,29 @@ async fn a_device_that_does_not_wait_waits_longer() {
 }
 
 #[tokio::test]
+async fn a_device_that_never_waits_soon_costs_no_write() {
+    let (store, folder, _alice, _browser) = waiting().await;
+    let written = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let length = |file: std::io::Result<std::fs::DirEntry>| file.unwrap().metadata().unwrap();
+        files.map(|file| length(file).len()).sum::<u64>()
+    };
+    let asks = async |second| format!("{:?}", polled(&store, &poll(1, second)).await);
+    assert_eq!(asks(1).await, "Pending");
+    // From five seconds to sixty, by five each.
+    for _ in 0..11 {
+        assert_eq!(asks(1).await, "TooSoon");
+    }
+    let before = written();
+    for second in 1..=59 {
+        assert_eq!(asks(second).await, "TooSoon");
+    }
+    assert_eq!(written(), before);
+    assert_eq!(asks(61).await, "Pending");
+    assert!(written() > before);
+}
+
+#[tokio::test]
 async fn a_device_that_is_refused_or_late_gets_nothing() {
     let (store, _folder, alice, browser) = waiting().await;
     let no = decision(1, alice, browser, false);
