@@ -43,6 +43,7 @@ pub use look::Unreadable;
 pub use sign_in::LinkAccount;
 pub use sign_in::Register;
 pub use sign_in::SignIn;
+pub use sign_out::AskedBy;
 pub use sign_out::SignOut;
 pub use sign_out::SignedOut;
 
