@@ -1,6 +1,7 @@
 //! Devices without a browser or a keyboard (RFC 8628): codes, the page on which people let them in, and the tokens.
 
 mod guesses;
+mod walk;
 
 use std::time::Duration;
 
