@@ -344,8 +344,15 @@ async fn what_was_allowed_and_not_fetched_does_not_outlive_what_ends_all_session
     assert!(is_denied(1).await, "another password");
 
     assert!(allow(2, browser).await);
+    let is_connected = async |seconds| {
+        let connected = store.connected_clients(alice, at(seconds)).await.unwrap();
+        connected.iter().any(|connected| connected.client == tv())
+    };
+    assert!(is_connected(12).await, "to be taken back");
+    assert!(!is_connected(600).await, "too late to be fetched");
     let ended = store.disconnect_client(alice, &tv(), at(12)).await;
     assert!(ended.unwrap().is_empty());
+    assert!(!is_connected(12).await);
     assert!(is_denied(2).await, "disconnected");
 
     assert!(allow(3, browser).await);

@@ -58,7 +58,7 @@ async function journey(browser, { origin, app, password, folder }, told) {
   await look("sign-out", ["Living Room TV", "asks to sign you out", username]);
   await visitor.click("Stay signed in");
   at(`${origin}/auth/account`);
-  await look("account", [username]);
+  await look("account", [username, decision === "Allow" ? "Living Room TV" : "No app has access"]);
   await leave(`${app}/bye`);
   await visitor.click("Sign out");
   at(`${app}/bye?state=a+b`);
