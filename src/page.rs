@@ -44,6 +44,7 @@ pub use sign_in::LinkAccount;
 pub use sign_in::Register;
 pub use sign_in::SignIn;
 pub use sign_in::ToProvider;
+pub use sign_out::AskedBy;
 pub use sign_out::SignOut;
 pub use sign_out::SignedOut;
 pub use tokens::Lifetime;

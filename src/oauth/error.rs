@@ -106,9 +106,20 @@ impl OAuthError {
     }
 }
 
+/// A description in the characters of RFC 6749 §4.1.2.1 and §5.2: it may repeat what was sent.
+pub(super) fn described(text: &str) -> String {
+    let legal = |letter: char| match letter {
+        '"' => '\'',
+        ' '..='~' if letter != '\\' => letter,
+        _ => '?',
+    };
+    text.chars().map(legal).collect()
+}
+
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let (status, error, description) = self.parts();
+        let description = described(&description);
         let body = serde_json::json!({"error": error, "error_description": description});
         let mut response = (status, no_store(), axum::Json(body)).into_response();
         let headers = response.headers_mut();

@@ -114,27 +114,33 @@ impl OAuth {
             .transpose()
     }
 
-    /// Ends what a client has for a person who may not sign in with it any more: its roles, or the
-    /// client's, are others than they were.
-    async fn refuse_without_role(
+    /// What a client may still give out of what it has for a person: scopes that were taken from it since are
+    /// taken from its tokens. Ended is what is for a resource that it may not ask for any more, or for a person
+    /// who may not sign in with it any more, because roles are others than they were.
+    async fn still_granted(
         &self,
         client: &Client,
         user: &User,
-        session: &Session,
-    ) -> Result<(), OAuthError> {
-        if client.admits(user) {
-            return Ok(());
-        }
+        session: Session,
+    ) -> Result<Session, OAuthError> {
+        let audience = session.audience.as_ref().map(Resource::as_str);
+        let audience = self.resource(client, audience);
+        let why = if !client.admits(user) {
+            "This person may not sign in with this client any more."
+        } else if !audience.is_ok_and(|still| still == session.audience) {
+            "This client may not ask for this resource any more."
+        } else {
+            let scopes = session.scopes.within(&client.scopes);
+            return Ok(Session { scopes, ..session });
+        };
         let now = self.accounts.clock.now();
         let ended = self.accounts.store.end_session(session.id, now).await;
         let ended = ended.map_err(|error| OAuthError::unavailable(&error))?;
         self.accounts.bury(ended, now);
         tracing::info!(
-            client.id = %client.id, user.id = %user.id, session.id = %session.id,
-            "a user may not sign in with a client any more"
+            client.id = %client.id, user.id = %user.id, session.id = %session.id, why,
+            "what a client had for a user was ended"
         );
-        Err(OAuthError::InvalidGrant(
-            "This person may not sign in with this client any more.",
-        ))
+        Err(OAuthError::InvalidGrant(why))
     }
 }

@@ -95,7 +95,7 @@ impl OAuth {
                 "iss": self.places.issuer(),
                 "sub": session.user.to_string(),
                 "client_id": session.client.as_str(),
-                "scope": session.scopes.to_string(),
+                "scope": session.scopes.within(&client.scopes).to_string(),
                 "exp": unix_seconds(session.expires_at),
                 "sid": session.id.to_string(),
             })

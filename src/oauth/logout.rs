@@ -25,6 +25,7 @@ use crate::intake::Origin;
 use crate::oauth::OAuth;
 use crate::oauth::relay::REQUEST;
 use crate::oauth::relay::with_parameters;
+use crate::page::AskedBy;
 use crate::page::Failure;
 use crate::page::Link;
 use crate::page::SignOut;
@@ -204,7 +205,10 @@ impl OAuth {
         let view = SignOut {
             look: &portal.look,
             form,
-            app: asked.client.as_ref().map(|it| it.title().to_owned()),
+            asked_by: match &asked.client {
+                Some(client) => AskedBy::App(client.title().to_owned()),
+                None => AskedBy::SomeApp,
+            },
             signed_in_as: signed_in.shown(),
             cancel: portal.path("account"),
         };

@@ -7,8 +7,19 @@ use crate::page::Link;
 use crate::page::Look;
 use crate::page::View;
 
-/// An app asks to sign somebody out and cannot prove for whom it speaks (OpenID Connect RP-Initiated Logout
-/// §2): is it meant? It posts nothing of its own.
+/// Who asks for a sign-out.
+#[derive(Clone, Debug)]
+pub enum AskedBy {
+    /// The person.
+    Person,
+    /// An app that does not say which it is.
+    SomeApp,
+    /// The app of this name.
+    App(String),
+}
+
+/// A link is no proof that somebody wants to be signed out, nor is it where an app cannot prove for whom it
+/// speaks (OpenID Connect RP-Initiated Logout §2): is it meant? It posts nothing of its own.
 #[derive(Clone, Debug, Template)]
 #[template(path = "sign_out.html")]
 pub struct SignOut<'a> {
@@ -16,8 +27,8 @@ pub struct SignOut<'a> {
     pub look: &'a Look,
     /// Where it is posted. Where the app wants to be gone to is among its `leads_to`.
     pub form: Form,
-    /// The app that asks, if it is known.
-    pub app: Option<String>,
+    /// Who asks.
+    pub asked_by: AskedBy,
     /// Who would be signed out.
     pub signed_in_as: String,
     /// Where to go instead.

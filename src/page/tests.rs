@@ -105,7 +105,7 @@ fn hostile_names_are_text_and_nothing_else() {
     is_escaped(&SignOut {
         look: &look,
         form: form(&[]),
-        app: Some(hostile()),
+        asked_by: AskedBy::App(hostile()),
         signed_in_as: hostile(),
         cancel: hostile(),
     });

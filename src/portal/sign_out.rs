@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::account::logout::sign_out;
 use crate::authenticate::OpaqueSessions;
+use crate::page::AskedBy;
 use crate::page::SignOut;
 use crate::page::SignedOut;
 use crate::portal::Declined;
@@ -30,7 +31,7 @@ pub async fn show(State(portal): State<Arc<Portal>>, visit: Visit) -> Result<Res
     let view = SignOut {
         look: &portal.look,
         form: visit.form(&portal, portal.path("logout")),
-        app: None,
+        asked_by: AskedBy::Person,
         signed_in_as: signed_in.shown(),
         cancel: portal.path("account"),
     };

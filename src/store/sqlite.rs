@@ -318,6 +318,11 @@ const MIGRATIONS: &[Step] = &[
         "personal tokens",
         include_str!("migrations/sqlite/0009_personal_tokens.sql"),
     ),
+    (
+        10,
+        "where sessions were granted",
+        include_str!("migrations/sqlite/0010_where_sessions_were_granted.sql"),
+    ),
 ];
 
 fn blob(id: Uuid) -> Vec<u8> {

@@ -309,6 +309,7 @@ async fn every_other_error_is_the_clients() {
         "state2=1&state2=1",
         "code_challenge=x",
         "prompt=login&prompt=login",
+        "%C3%A9%22%5C%0A=1&%C3%A9%22%5C%0A=1",
     ] {
         let target = format!("{}&{twice}", NOTES.request("openid", &[]));
         let answer = person.open(&target).await;

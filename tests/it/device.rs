@@ -1,6 +1,7 @@
 //! Devices without a browser or a keyboard (RFC 8628): codes, the page on which people let them in, and the tokens.
 
 mod guesses;
+mod walk;
 
 use std::time::Duration;
 
@@ -487,6 +488,13 @@ async fn what_is_allowed_and_not_fetched_ends_with_everything_else() {
     let (gateway, _app) = started().await;
     let caller = gateway.anonymous();
     let alice = Person::signed_in(caller.clone(), "alice").await;
+    let hasty = Device::tv(&gateway).await;
+    hasty.is_decided_by(&alice, "allow").await;
+    let account = alice.open("/auth/account").await.expect(200);
+    let ends = account.form("/auth/connections/tv");
+    alice.submit(&ends, &[]).await.expect(303);
+    expect_error(&hasty.polls().await, 400, "access_denied");
+
     let device = Device::tv(&gateway).await;
     device.is_decided_by(&alice, "allow").await;
     let mut elsewhere = caller.clone();

@@ -22,6 +22,11 @@ const LINES: &str = r#"
     scopes = ["openid", "offline_access", "notes:read"]
     grants = ["authorization_code", "refresh_token"]
     consent = "skip"
+    [clients.tv]
+    name = "TV"
+    public = true
+    scopes = ["openid"]
+    grants = ["device_code"]
     [clients.shop]
     name = "Shop"
     public = true
@@ -171,6 +176,54 @@ async fn a_hint_does_not_age_while_the_browser_is_the_same() {
     let hint = ("id_token_hint", tokens["id_token"].as_str().unwrap());
     alice.open(&link(&[hint])).await.expect(303);
     assert!(!is_signed_in(&alice).await);
+}
+
+/// What outlives a browser was got in one all the same, and says nothing in any other; a device's was got in none.
+// SECURITY 34
+#[tokio::test(flavor = "multi_thread")]
+async fn what_outlives_browsers_signs_nobody_out_of_others() {
+    let (_gateway, caller, alice) = started().await;
+    let elsewhere = Person::signed_in(caller.clone(), "alice").await;
+    let tokens = NOTES
+        .tokens(&caller, &elsewhere, "openid offline_access")
+        .await;
+    let offline = tokens["id_token"].as_str().unwrap();
+    for hint in [offline, &id_token_of_a_tv(&caller, &alice).await] {
+        let answer = alice.open(&link(&[("id_token_hint", hint)])).await;
+        answer.expect(200).form(CONFIRM);
+        assert!(is_signed_in(&alice).await);
+    }
+    // Whoever signs in again is in the same browser still.
+    elsewhere.sign_in("alice").await.expect(303);
+    let left = elsewhere.open(&link(&[("id_token_hint", offline)])).await;
+    left.expect(303);
+    assert!(!is_signed_in(&elsewhere).await);
+}
+
+/// An ID token that a device gets, which somebody has let in.
+async fn id_token_of_a_tv(caller: &Caller, person: &Person) -> String {
+    const PAGE: &str = "/auth/oauth/device";
+    let tv = App {
+        id: "tv",
+        secret: None,
+        redirect_uri: "",
+    };
+    let codes = tv.ask(caller, "device_authorization", &[]).await;
+    let codes = codes.expect(200).json();
+    let [device_code, user_code] =
+        ["device_code", "user_code"].map(|name| codes[name].as_str().unwrap());
+    let page = person.open(PAGE).await.expect(200);
+    let typed = [("user_code", user_code)];
+    let page = person.submit(&page.form(PAGE), &typed).await.expect(200);
+    let allowed = [("decision", "allow")];
+    let done = person.submit(&page.form(PAGE), &allowed).await;
+    done.expect(303);
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+        ("device_code", device_code),
+    ];
+    let tokens = tv.token(caller, &form).await.expect(200).json();
+    tokens["id_token"].as_str().unwrap().to_owned()
 }
 
 /// A link of anybody's signs nobody out (RFC 9700 §4.7 of requests, this one of sign-outs).

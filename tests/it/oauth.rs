@@ -93,7 +93,13 @@ async fn token(caller: &Caller, basic: Option<(&str, &str)>, form: &[(&str, &str
 fn expect_error(answer: &Answer, status: u16, error: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.json()["error"], error, "{}", answer.text());
-    assert!(answer.json()["error_description"].is_string());
+    let said = answer.json();
+    let description = said["error_description"].as_str().unwrap();
+    let legal = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    assert!(
+        description.bytes().all(legal),
+        "RFC 6749 §5.2: {description}"
+    );
     assert_eq!(answer.header("cache-control"), "no-store");
 }
 
@@ -248,11 +254,10 @@ async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
         let answer = ask(&caller, "token", SYNC, &[("grant_type", grant)]).await;
         expect_error(&answer, 400, "unauthorized_client");
     }
-    expect_error(
-        &ask(&caller, "token", SYNC, &[GRANT, GRANT]).await,
-        400,
-        "invalid_request",
-    );
+    for twice in [GRANT, ("\u{e9}\"\\\n", "x")] {
+        let answer = ask(&caller, "token", SYNC, &[twice, twice]).await;
+        expect_error(&answer, 400, "invalid_request");
+    }
     let elsewhere = [GRANT, ("resource", "https://elsewhere.example")];
     let answer = ask(&caller, "token", SYNC, &elsewhere).await;
     expect_error(&answer, 400, "invalid_target");

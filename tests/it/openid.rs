@@ -20,11 +20,13 @@ use crate::harness::app::NOTES;
 use crate::harness::app::OTHER;
 use crate::harness::app::VERIFIER;
 use crate::harness::app::claims;
+use crate::harness::app::said;
 use crate::harness::app::with_alice;
 use crate::harness::binary::portcullis;
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
 use crate::harness::caller::PASSWORD;
+use crate::harness::gateway::Folder;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 
@@ -307,6 +309,52 @@ async fn tokens_are_renewed_for_their_client_and_never_for_more() {
     );
     own.refresh().await;
     own.get("/auth/me").await.expect(200);
+}
+
+/// Whatever the file said when the person allowed it.
+// SECURITY 43
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_from_a_client_is_taken_from_what_it_has() {
+    const LEDGER: (&str, &str) = ("resource", "urn:example:ledger");
+    let without = "[clients.house]\nscopes = [\"openid\", \"offline_access\"]\n\
+                   grants = [\"authorization_code\", \"refresh_token\"]\n\
+                   secret = \"m4Tz8Qw1Lk6Vb3Nc9Xs5Dh2Gj7Rf0PyE\"\n\
+                   redirect_uris = [\"https://house.example.com/cb\"]\nconsent = \"skip\"\n\
+                   [scopes]\n\"notes:read\" = \"Read your notes\"\n";
+    let with = without.replace("\"openid\",", "\"openid\", \"notes:read\",");
+    let with = with.replace("consent", "resources = [\"urn:example:ledger\"]\nconsent");
+    let folder = Folder::with(&with);
+    let mut gateway = Gateway::start_in(&folder);
+    let caller = gateway.anonymous();
+    let alice = Person::signed_in(caller.clone(), "alice").await;
+    let scope = "openid notes:read offline_access";
+    let code = async |resource| {
+        let answer = alice.open(&HOUSE.request(scope, &[resource])).await;
+        said(&answer.expect(303))["code"].clone()
+    };
+    let (for_ledger, kept) = (code(LEDGER).await, HOUSE.code(&alice, scope).await);
+    let tokens = HOUSE.redeem(&caller, &for_ledger).await.expect(200).json();
+    let late = code(LEDGER).await;
+    let refresh = text(&tokens, "refresh_token");
+    let renewed = HOUSE.refresh(&caller, refresh).await.expect(200).json();
+    assert_eq!(claims(text(&renewed, "access_token"))["aud"], LEDGER.1);
+
+    folder.configure(without);
+    gateway.restart();
+    let caller = gateway.anonymous();
+    let refresh = text(&renewed, "refresh_token");
+    expect_error(HOUSE.refresh(&caller, refresh).await, 400, "invalid_grant");
+    expect_error(HOUSE.redeem(&caller, &late).await, 400, "invalid_grant");
+    let tokens = HOUSE.redeem(&caller, &kept).await.expect(200).json();
+    assert_eq!(tokens["scope"], "offline_access openid");
+    let shown = [("token", text(&tokens, "refresh_token"))];
+    let told = HOUSE.ask(&caller, "introspect", &shown).await;
+    assert_eq!(told.expect(200).json()["scope"], "offline_access openid");
+    // It is ended, and does not come back with the file.
+    folder.configure(&with);
+    gateway.restart();
+    let again = HOUSE.refresh(&gateway.anonymous(), refresh).await;
+    expect_error(again, 400, "invalid_grant");
 }
 
 // SECURITY 24, 42

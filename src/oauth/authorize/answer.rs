@@ -4,6 +4,7 @@
 use axum::response::Response;
 
 use crate::oauth::OAuth;
+use crate::oauth::error::described;
 use crate::oauth::relay::with_parameters;
 use crate::portal::see_other;
 use crate::problem::Problem;
@@ -44,10 +45,10 @@ impl OAuth {
     }
 
     pub(super) fn deny(&self, reply: &Reply, denial: &Denial) -> Response {
-        let description = denial.description.as_str();
+        let description = described(&denial.description);
         self.reply(
             reply,
-            &[("error", denial.error), ("error_description", description)],
+            &[("error", denial.error), ("error_description", &description)],
         )
     }
 

@@ -145,10 +145,7 @@ impl OAuth {
             state: fields.get("state").map(str::to_owned),
         };
         let denied = match fault {
-            Some(fault) => Err(Denial::new(
-                "invalid_request",
-                fault.to_string().replace('"', "'"),
-            )),
+            Some(fault) => Err(Denial::new("invalid_request", fault.to_string())),
             None => self.judge(client, &reply, &fields),
         };
         denied.map_err(|denial| Wrong::Reply(reply, denial))

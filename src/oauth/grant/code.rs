@@ -50,7 +50,7 @@ pub(in crate::oauth) async fn redeem(
             session,
             nonce,
         } => {
-            oauth.refuse_without_role(client, &user, &session).await?;
+            let session = oauth.still_granted(client, &user, session).await?;
             tracing::info!(
                 client.id = %client.id, user.id = %user.id, session.id = %session.id,
                 "a client got tokens for a user"

@@ -43,7 +43,7 @@ pub(in crate::oauth) async fn fetch(
     let polled = accounts.store.poll_device(&poll).await;
     match polled.map_err(|error| OAuthError::unavailable(&error))? {
         Polled::Opened { user, session } => {
-            oauth.refuse_without_role(client, &user, &session).await?;
+            let session = oauth.still_granted(client, &user, session).await?;
             tracing::info!(
                 client.id = %client.id, user.id = %user.id, session.id = %session.id,
                 "a device got tokens for a user"

@@ -47,12 +47,13 @@ pub(in crate::oauth) async fn renew(
         .map_err(|error| OAuthError::unavailable(&error))?
     {
         Rotated::Current(user, session) => {
-            oauth.refuse_without_role(client, &user, &session).await?;
-            // What was taken from the client meanwhile is taken from its tokens.
-            let scopes = asked.as_ref().unwrap_or(&session.scopes);
-            let session = Session {
-                scopes: scopes.within(&client.scopes),
-                ..session
+            let session = oauth.still_granted(client, &user, session).await?;
+            let session = match &asked {
+                Some(asked) => Session {
+                    scopes: session.scopes.within(asked),
+                    ..session
+                },
+                None => session,
             };
             let granted = Granted {
                 user: &user,

@@ -474,10 +474,17 @@ async fn a_client_that_is_disabled_or_deleted_has_nothing_any_more() {
     assert!(!opens(1).await, "there is none yet");
     store.create_client(&stored(None), at(0)).await.unwrap();
     assert!(opens(2).await);
+    let under_way = code(alice.id, parent, 9, "openid");
+    assert!(store.issue_code(under_way).await.unwrap());
     assert!(store.disable_client(&web(), at(3)).await.unwrap());
     assert_eq!(changes(&store).await.len(), 1);
     assert!(!opens(3).await, "disabled");
     assert!(store.enable_client(&web()).await.unwrap());
+    let late = Redemption {
+        proof,
+        ..redemption(9)
+    };
+    assert!(is_refused(&store, late).await, "a code from before");
     assert!(opens(4).await);
     let consented = async || store.consented(alice.id, &web()).await.unwrap();
     assert_eq!(consented().await.to_string(), "offline_access openid");

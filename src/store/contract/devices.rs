@@ -89,6 +89,22 @@ async fn waiting() -> (Store, tempfile::TempDir, UserId, SessionId) {
     (store, folder, alice, browser)
 }
 
+/// As a command makes one.
+fn public_tv() -> Client {
+    Client {
+        id: tv(),
+        name: None,
+        secret: None,
+        redirect_uris: Vec::new(),
+        post_logout_redirect_uris: Vec::new(),
+        scopes: Scopes::default(),
+        grants: vec![Grant::DeviceCode],
+        consent: Consent::Ask,
+        roles: Vec::new(),
+        resources: Vec::new(),
+    }
+}
+
 async fn polled(store: &Store, poll: &DevicePoll) -> Polled {
     store.poll_device(poll).await.unwrap()
 }
@@ -175,6 +191,29 @@ async fn a_device_that_does_not_wait_waits_longer() {
 }
 
 #[tokio::test]
+async fn a_device_that_never_waits_soon_costs_no_write() {
+    let (store, folder, _alice, _browser) = waiting().await;
+    let written = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let length = |file: std::io::Result<std::fs::DirEntry>| file.unwrap().metadata().unwrap();
+        files.map(|file| length(file).len()).sum::<u64>()
+    };
+    let asks = async |second| format!("{:?}", polled(&store, &poll(1, second)).await);
+    assert_eq!(asks(1).await, "Pending");
+    // From five seconds to sixty, by five each.
+    for _ in 0..11 {
+        assert_eq!(asks(1).await, "TooSoon");
+    }
+    let before = written();
+    for second in 1..=59 {
+        assert_eq!(asks(second).await, "TooSoon");
+    }
+    assert_eq!(written(), before);
+    assert_eq!(asks(61).await, "Pending");
+    assert!(written() > before);
+}
+
+#[tokio::test]
 async fn a_device_that_is_refused_or_late_gets_nothing() {
     let (store, _folder, alice, browser) = waiting().await;
     let no = decision(1, alice, browser, false);
@@ -224,25 +263,40 @@ async fn a_devices_code_is_its_clients_alone() {
         matches!(answer, Polled::Refused),
         "there is none in the store"
     );
-    let client = Client {
-        id: tv(),
-        name: None,
-        secret: None,
-        redirect_uris: Vec::new(),
-        post_logout_redirect_uris: Vec::new(),
-        scopes: Scopes::default(),
-        grants: vec![Grant::DeviceCode],
-        consent: Consent::Ask,
-        roles: Vec::new(),
-        resources: Vec::new(),
-    };
-    assert!(store.create_client(&client, at(0)).await.unwrap());
+    assert!(store.create_client(&public_tv(), at(0)).await.unwrap());
     let opened = polled(&store, &stored).await;
     assert!(matches!(opened, Polled::Opened { .. }), "{opened:?}");
     // One that is deleted leaves nothing to another of its name.
     assert!(store.delete_client(&tv(), at(21)).await.unwrap());
     let answer = polled(&store, &poll(1, 22)).await;
     assert!(matches!(answer, Polled::Expired), "{answer:?}");
+}
+
+// SECURITY 24
+#[tokio::test]
+async fn a_client_that_is_enabled_again_has_none_of_the_devices_of_before() {
+    let (store, _folder, alice, browser) = waiting().await;
+    assert!(store.create_client(&public_tv(), at(0)).await.unwrap());
+    for (seed, allow) in [(2, true), (3, false), (4, true)] {
+        assert!(store.issue_device_code(&code(seed)).await.unwrap());
+        let decision = decision(seed, alice, browser, allow);
+        assert!(store.decide_device(&decision).await.unwrap());
+    }
+    let opened = polled(&store, &poll(4, 11)).await;
+    assert!(matches!(opened, Polled::Opened { .. }), "{opened:?}");
+    assert!(store.disable_client(&tv(), at(12)).await.unwrap());
+    assert!(store.enable_client(&tv()).await.unwrap());
+    for seed in [1, 2] {
+        let answer = polled(&store, &poll(seed, 13)).await;
+        assert!(matches!(answer, Polled::Expired), "{seed}: {answer:?}");
+    }
+    let waiting = store.waiting_device(hash(101), at(13)).await.unwrap();
+    assert!(waiting.is_none());
+    // What was said of the others is still said.
+    let denied = polled(&store, &poll(3, 13)).await;
+    assert!(matches!(denied, Polled::Denied), "{denied:?}");
+    let spent = polled(&store, &poll(4, 13)).await;
+    assert!(matches!(spent, Polled::Replayed(_)), "{spent:?}");
 }
 
 #[tokio::test]
@@ -290,8 +344,15 @@ async fn what_was_allowed_and_not_fetched_does_not_outlive_what_ends_all_session
     assert!(is_denied(1).await, "another password");
 
     assert!(allow(2, browser).await);
+    let is_connected = async |seconds| {
+        let connected = store.connected_clients(alice, at(seconds)).await.unwrap();
+        connected.iter().any(|connected| connected.client == tv())
+    };
+    assert!(is_connected(12).await, "to be taken back");
+    assert!(!is_connected(600).await, "too late to be fetched");
     let ended = store.disconnect_client(alice, &tv(), at(12)).await;
     assert!(ended.unwrap().is_empty());
+    assert!(!is_connected(12).await);
     assert!(is_denied(2).await, "disconnected");
 
     assert!(allow(3, browser).await);

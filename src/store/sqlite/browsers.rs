@@ -28,7 +28,8 @@ impl Store {
     /// Opens a browser's session and ends the one that it had (SECURITY 34). Returns the ended ones; `None`,
     /// and nothing is changed, where the account was disabled or deleted or got another password meanwhile.
     ///
-    /// What clients have for the same person, and was to end with the old one, ends with the new one.
+    /// What clients have for the same person, and was to end with the old one, ends with the new one; and what
+    /// was granted in the old one was granted in this browser.
     pub async fn open_browser_session(
         &self,
         new: NewBrowserSession,
@@ -59,15 +60,19 @@ impl Store {
         }
         let mut ended = Vec::new();
         if let Some(replaced) = new.replaced {
-            sqlx::query(
+            for statement in [
                 "UPDATE sessions SET parent = $1 \
                  WHERE parent = $2 AND user_id = $3 AND ended_at IS NULL",
-            )
-            .bind(blob(new.session.id.uuid()))
-            .bind(blob(replaced.uuid()))
-            .bind(blob(new.session.user.uuid()))
-            .execute(&mut *transaction)
-            .await?;
+                "UPDATE sessions SET granted_in = $1 \
+                 WHERE granted_in = $2 AND user_id = $3 AND ended_at IS NULL",
+            ] {
+                sqlx::query(statement)
+                    .bind(blob(new.session.id.uuid()))
+                    .bind(blob(replaced.uuid()))
+                    .bind(blob(new.session.user.uuid()))
+                    .execute(&mut *transaction)
+                    .await?;
+            }
             ended = sessions::end(&mut transaction, replaced, now).await?;
         }
         transaction.commit().await?;

@@ -193,7 +193,8 @@ pub(super) async fn still_proven(
     Ok(row.is_some())
 }
 
-/// Does what changes a client, and ends its sessions; neither where there is no such client.
+/// Does what changes a client, and ends its sessions; neither where there is no such client. What it could still
+/// open counts as one: codes, and devices that wait or were let in. Spent ones stay, for when they come back.
 async fn end_client(
     connection: &mut SqliteConnection,
     change: Query<'_, Sqlite, SqliteArguments>,
@@ -202,6 +203,15 @@ async fn end_client(
 ) -> Result<bool, sqlx::Error> {
     if change.execute(&mut *connection).await?.rows_affected() == 0 {
         return Ok(false);
+    }
+    for statement in [
+        "DELETE FROM codes WHERE client = $1 AND spent_at IS NULL",
+        "DELETE FROM device_codes WHERE client = $1 AND state IN ('pending', 'allowed')",
+    ] {
+        sqlx::query(statement)
+            .bind(id.as_str())
+            .execute(&mut *connection)
+            .await?;
     }
     let rows = sqlx::query(
         "UPDATE sessions SET ended_at = $2 WHERE kind IN ('machine', 'delegated') AND client = $1 \

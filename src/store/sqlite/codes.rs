@@ -113,8 +113,8 @@ impl Store {
         })
     }
 
-    /// Whether this session is, or was, one that the client has for this user and got in this browser. Of one
-    /// that outlives browsers it is not known in which it was got, and any will do.
+    /// Whether this session is, or was, one that the client has for this user and got in this browser. A
+    /// device's was got in none.
     pub async fn was_granted_in(
         &self,
         session: SessionId,
@@ -125,7 +125,7 @@ impl Store {
         let mut reader = self.read().await?;
         let row = sqlx::query(
             "SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND client = $3 \
-             AND kind = 'delegated' AND (parent IS NULL OR parent = $4)",
+             AND kind = 'delegated' AND granted_in = $4",
         )
         .bind(blob(session.uuid()))
         .bind(blob(user.uuid()))
@@ -184,8 +184,7 @@ async fn open(
         },
         address: new.address,
     };
-    let parent = (!is_offline).then_some(parent);
-    insert(connection, &session, new, parent).await?;
+    insert(connection, &session, new, Some(parent)).await?;
     Ok(Some((user, session)))
 }
 
@@ -202,17 +201,19 @@ pub(super) fn narrowed(
     }
 }
 
-/// Takes a session down that a client has for a person. With a parent it ends when that ends.
+/// Takes a session down that a client has for a person, and in which browser's it was granted: it ends with
+/// that, unless it is offline.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     session: &Session,
     new: &NewDelegatedSession,
-    parent: Option<SessionId>,
+    granted_in: Option<SessionId>,
 ) -> Result<(), sqlx::Error> {
+    let parent = granted_in.filter(|_| !session.scopes.has(Scope::OFFLINE_ACCESS));
     sqlx::query(
         "INSERT INTO sessions (kind, id, user_id, client, scopes, amr, parent, authenticated_at, \
-         expires_at, address, refresh_current, last_seen_at, audience) \
-         VALUES ('delegated', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         expires_at, address, refresh_current, last_seen_at, audience, granted_in) \
+         VALUES ('delegated', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(blob(session.id.uuid()))
     .bind(blob(session.user.uuid()))
@@ -226,6 +227,7 @@ pub(super) async fn insert(
     .bind(new.refresh.as_ref().map(|hash| hash.as_bytes().as_slice()))
     .bind(millis(new.now))
     .bind(session.audience.as_ref().map(Resource::as_str))
+    .bind(granted_in.map(|browser| blob(browser.uuid())))
     .execute(connection)
     .await?;
     Ok(())

@@ -26,8 +26,8 @@ impl Store {
         Ok(find(&mut reader, user, client).await?)
     }
 
-    /// The clients that may act for a person: those that they consented to, and those that have a living
-    /// session. By id.
+    /// The clients that may act for a person: those that they consented to, those that have a living session,
+    /// and those of devices that were let in and have not asked since. By id.
     pub async fn connected_clients(
         &self,
         user: UserId,
@@ -38,6 +38,8 @@ impl Store {
             "SELECT client, scopes, granted_at AS since FROM consents WHERE user_id = $1 \
              UNION ALL SELECT client, scopes, authenticated_at FROM sessions \
              WHERE user_id = $1 AND kind = 'delegated' AND ended_at IS NULL AND expires_at > $2 \
+             UNION ALL SELECT client, scopes, authenticated_at FROM device_codes \
+             WHERE user_id = $1 AND state = 'allowed' AND expires_at > $2 \
              ORDER BY client, since",
         )
         .bind(blob(user.uuid()))

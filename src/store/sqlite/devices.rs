@@ -162,14 +162,17 @@ impl Store {
 }
 
 /// Takes down that a device has asked, and whether it waited. It may be a little early: what it measures
-/// begins with our answer, and ours with its question.
+/// begins with our answer, and ours with its question. One that never waits soon costs nothing any more:
+/// whoever has a code may ask as often as they like, and every write is a wait for the disk.
 async fn put_off(
     connection: &mut SqliteConnection,
     row: &SqliteRow,
     poll: &DevicePoll,
 ) -> Result<Polled, sqlx::Error> {
     const EARLY: Duration = Duration::from_secs(1);
+    const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
+    let interval_max = sessions::whole_millis(INTERVAL_MAX);
     let now = millis(poll.session.now);
     let interval: i64 = row.try_get("poll_interval")?;
     let polled_at: Option<i64> = row.try_get("polled_at")?;
@@ -179,15 +182,19 @@ async fn put_off(
             .saturating_add(sessions::whole_millis(EARLY));
         waited < interval
     });
+    if is_early && interval >= interval_max {
+        return Ok(Polled::TooSoon);
+    }
     let more = if is_early {
         poll.patience
     } else {
         Duration::ZERO
     };
+    let interval = interval.saturating_add(sessions::whole_millis(more));
     sqlx::query("UPDATE device_codes SET polled_at = $2, poll_interval = $3 WHERE hash = $1")
         .bind(poll.code.as_bytes().as_slice())
         .bind(now)
-        .bind(interval.saturating_add(sessions::whole_millis(more)))
+        .bind(interval.min(interval_max))
         .execute(connection)
         .await?;
     Ok(if is_early {

@@ -6,6 +6,7 @@ use crate::device::TV;
 use crate::device::ask;
 use crate::device::expect_error;
 use crate::device::started;
+use crate::device::wait;
 use crate::harness::caller::Answer;
 use crate::harness::person::Person;
 
@@ -70,4 +71,19 @@ async fn an_address_gets_only_so_many_codes() {
     until_spent(asks).await;
     let refused = asks().await;
     expect_error(&refused, 429, "slow_down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_never_waits_is_made_to_wait_a_minute_and_no_longer() {
+    let (gateway, _app) = started().await;
+    let device = Device::tv(&gateway).await;
+    expect_error(&device.polls().await, 400, "authorization_pending");
+    // From five seconds to sixty, by five each, and then no further.
+    for _ in 0..20 {
+        expect_error(&device.polls().await, 400, "slow_down");
+    }
+    wait(&gateway, 58);
+    expect_error(&device.polls().await, 400, "slow_down");
+    wait(&gateway, 3);
+    expect_error(&device.polls().await, 400, "authorization_pending");
 }

@@ -16,6 +16,7 @@ use portcullis::config::LogoKind;
 use portcullis::config::Position;
 use portcullis::page::Account;
 use portcullis::page::App;
+use portcullis::page::AskedBy;
 use portcullis::page::ConnectedApp;
 use portcullis::page::Consent;
 use portcullis::page::DeviceCode;
@@ -217,16 +218,22 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
     add("account-wrong-token", ok(&account_wrong_token(look)));
     add("token-made", ok(&token_made(look, "Backup script")));
     add("token-made-long", ok(&token_made(look, LONG)));
-    add(
-        "sign-out",
-        ok(&SignOut {
-            look,
-            form: form("oauth/logout"),
-            app: Some("Notes".to_owned()),
-            signed_in_as: "alice".to_owned(),
-            cancel: "/auth/account".to_owned(),
-        }),
-    );
+    for (name, asked_by) in [
+        ("sign-out", AskedBy::Person),
+        ("sign-out-some-app", AskedBy::SomeApp),
+        ("sign-out-app", AskedBy::App("Notes".to_owned())),
+    ] {
+        add(
+            name,
+            ok(&SignOut {
+                look,
+                form: form("oauth/logout"),
+                asked_by,
+                signed_in_as: "alice".to_owned(),
+                cancel: "/auth/account".to_owned(),
+            }),
+        );
+    }
     add(
         "signed-out",
         ok(&SignedOut {
