@@ -268,8 +268,9 @@ async fn open_session(
     was_opened(accounts, opened).map(|()| (session, refresh))
 }
 
-/// Opens a session of a browser for somebody who has shown whose account it is: always a new one, and the browser's old one is ended (SECURITY 34): whoever put their own
-/// cookie into a browser is not signed in with its user.
+/// Opens a session of a browser for somebody who has shown whose account it is: always a new one, and the
+/// browser's old one is ended (SECURITY 34): whoever put their own cookie into a browser is not signed in with
+/// its user.
 ///
 /// # Errors
 ///

@@ -61,7 +61,11 @@ pub async fn refresh(
         grace: accounts.tokens.refresh_grace,
     });
     match rotated.await {
-        Ok(Rotated::Current(user, session)) => Ok(granted(&accounts, &user, &session, &successor)),
+        Ok(Rotated::Current(user, mut session)) => {
+            // What sign-ins may hold no more is taken from those that were made before.
+            session.scopes = session.scopes.within(&accounts.rules.login_scopes);
+            Ok(granted(&accounts, &user, &session, &successor))
+        }
         Ok(Rotated::Dead | Rotated::TooMuch(_) | Rotated::OtherTarget) => Err(refuse(not_good())),
         Ok(Rotated::Reused) => {
             accounts.bury([presented.session()], now);

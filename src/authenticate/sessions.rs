@@ -27,6 +27,7 @@ use crate::authenticate::Unauthenticated;
 use crate::authenticate::bearer;
 use crate::clock::unix_seconds;
 use crate::config;
+use crate::domain::Scopes;
 use crate::domain::SessionId;
 use crate::recent::Recent;
 use crate::store::Store;
@@ -46,6 +47,8 @@ pub struct OpaqueSessions {
     judge: Judge,
     store: Store,
     rules: config::Sessions,
+    /// What a sign-in may hold now: it may have been more when it was made.
+    login_scopes: Scopes,
     shards: [Shard; SHARDS],
     /// What the store is being asked for: a page that has a browser ask for fifty things at once, with a
     /// cookie that is not known here, costs one read.
@@ -104,6 +107,7 @@ impl OpaqueSessions {
         judge: Judge,
         store: Store,
         rules: config::Sessions,
+        login_scopes: Scopes,
         remembered_max: usize,
     ) -> Self {
         let of_each = (remembered_max / SHARDS).max(1);
@@ -113,6 +117,7 @@ impl OpaqueSessions {
             judge,
             store,
             rules,
+            login_scopes,
             shards: array::from_fn(|_| Mutex::new(Recent::new(of_each))),
             asked: Mutex::default(),
             seen: Mutex::default(),
@@ -265,7 +270,8 @@ impl OpaqueSessions {
         let kept = unix_seconds(now + KEPT);
         let dead_kept = unix_seconds(now + DEAD_KEPT);
         let now = unix_seconds(now);
-        let known = read.map_err(Arc::new)?.map(|read| {
+        let known = read.map_err(Arc::new)?.map(|mut read| {
+            read.session.scopes = read.session.scopes.within(&self.login_scopes);
             Arc::new(Known {
                 identity: Identity::new(Claims::of_session(&read.user, &read.session), 0),
                 idles: read.idles,

@@ -119,6 +119,7 @@ impl Assembly {
             judge.clone(),
             self.store.clone(),
             config.sessions,
+            config.accounts.login_scopes.clone(),
             config.tokens.cache_max,
         ));
         let mut quotas = Quotas::new(config, &self.metrics);

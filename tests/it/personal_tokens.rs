@@ -291,9 +291,9 @@ async fn a_new_one_needs_a_fresh_sign_in() {
     let mut alice = gateway.signed_in("alice").await;
     let tab = Tab::new(gateway.anonymous());
     tab.sign_in("alice").await.expect(204);
-    gateway.clock().advance(Duration::from_secs(600));
+    gateway.clock().advance(Duration::from_secs(540));
     made(&alice, &["notes:read"]).await;
-    gateway.clock().advance(Duration::from_secs(2));
+    gateway.clock().advance(Duration::from_secs(61));
     alice.refresh().await;
     for answer in [
         alice.post("/auth/tokens", &asked(&["notes:read"])).await,
@@ -549,6 +549,42 @@ async fn while_the_store_is_down_those_that_were_seen_before_go_on() {
         .await;
     with(&unseen).get("/notes").await.expect(200);
     assert_eq!(listed(&alice).await.len(), 2);
+}
+
+// SECURITY 26
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sign_ins_may_hold_no_more_is_taken_from_what_was_made_before() {
+    let app = Upstream::start().await;
+    let before = routes(&app.url());
+    let mut gateway = Gateway::start(&before);
+    let mut alice = gateway.signed_in("alice").await;
+    let tab = Tab::new(gateway.anonymous());
+    tab.sign_in("alice").await.expect(204);
+    let (token, _) = made(&alice, &["notes:read", "notes:write"]).await;
+    let after = before.replace(
+        r#"login_scopes = ["notes:read", "notes:write"]"#,
+        r#"login_scopes = ["notes:read"]"#,
+    );
+    gateway.stop();
+    gateway.folder().configure(&after);
+    gateway.restart();
+
+    let script = gateway.anonymous().with_token(&token);
+    let tab = tab.with(gateway.anonymous());
+    let refreshed = gateway.anonymous().try_refresh(alice.refresh_token()).await;
+    alice = gateway.anonymous();
+    alice.keep(&refreshed.expect(200));
+    for answer in [
+        script.get("/writing").await,
+        tab.get("/writing").await,
+        alice.get("/writing").await,
+    ] {
+        answer.expect_problem(403, "insufficient_scope");
+    }
+    app.assert_untouched();
+    script.get("/notes").await.expect(200);
+    tab.get("/notes").await.expect(200);
+    alice.get("/notes").await.expect(200);
 }
 
 /// Forward-auth judges it as the path does.

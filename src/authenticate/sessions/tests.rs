@@ -56,6 +56,7 @@ impl Bench {
             idle: IDLE,
             max: MAX,
         };
+        let scopes = Scopes::default();
         let new = NewUser {
             username: Some(Username::parse("alice").unwrap()),
             email: None,
@@ -65,7 +66,14 @@ impl Bench {
         };
         let user = store.create_user(new, clock.now()).await.unwrap().id;
         Self {
-            sessions: OpaqueSessions::new(&Vault::for_test(), judge, store.clone(), rules, 1000),
+            sessions: OpaqueSessions::new(
+                &Vault::for_test(),
+                judge,
+                store.clone(),
+                rules,
+                scopes,
+                1000,
+            ),
             clock,
             store,
             revocations,
