@@ -63,7 +63,9 @@ pub fn answer<B: From<String>>(status: StatusCode, view: &impl View) -> Response
 }
 
 /// Browsers hold the redirects that answer a form to `form-action` as well (CSP Level 3 §6.4.2), so it names
-/// where the page's forms may lead; a page without forms may send nothing anywhere.
+/// where the page's forms may lead. Some hold to it whatever redirects follow, also those of whom it led to: an
+/// app that sends people on to another host would seem to do nothing. Where a form leads away from here, it may
+/// so lead on by https to wherever that says. A page without forms may send nothing anywhere.
 fn policy(forms: &[&Form]) -> HeaderValue {
     let start = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; \
                  base-uri 'none'; form-action";
@@ -74,9 +76,12 @@ fn policy(forms: &[&Form]) -> HeaderValue {
     } else {
         " 'self'"
     });
-    for target in targets {
+    for target in &targets {
         policy.push(' ');
         policy.push_str(target.as_str());
+    }
+    if !targets.is_empty() {
+        policy.push_str(" https:");
     }
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }

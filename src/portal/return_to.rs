@@ -165,16 +165,14 @@ impl ReturnTo {
         }
     }
 
-    /// Where a form that goes on there may lead: to another host of ours; or to a client, because an
-    /// authorization request sends the browser on at once where no consent is needed. The name in it may be
-    /// anybody's; it opens nothing but this one form, to a place that `oauth/authorize` must still agree to.
+    /// Where a form that goes on there may lead: to an app, on this host or another of ours; or to a client,
+    /// because an authorization request sends the browser on at once where no consent is needed. The name in it
+    /// may be anybody's; it opens nothing but this one form, to a place that `oauth/authorize` must still agree
+    /// to.
     pub(super) fn leads_to(&self, portal: &Portal) -> Vec<Target> {
-        if self.other_host(portal).is_some() {
-            return vec![Target::of(&self.url)];
-        }
         let redirect = self.asks_for(portal, "redirect_uri");
         let redirect = redirect.and_then(|uri| Url::parse(&uri).ok());
-        redirect.iter().map(Target::of).collect()
+        vec![Target::of(redirect.as_ref().unwrap_or(&self.url))]
     }
 
     /// What the page that leads there says that it is for: the client of an authorization request, as it is

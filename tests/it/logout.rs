@@ -261,7 +261,7 @@ async fn nobody_is_signed_out_unasked_but_by_an_app_of_this_browser() {
         .expect(200);
     assert!(page.text().contains("href=\"/auth/account\""));
     let policy = page.header("content-security-policy");
-    let leads = "form-action 'self' https://notes.example.com";
+    let leads = "form-action 'self' https://notes.example.com https:";
     assert!(policy.ends_with(leads), "{policy}");
     let left = alice.submit(&page.form(CONFIRM), &[]).await.expect(303);
     assert_eq!(left.header("location"), format!("{}?state=x", BYE.1));

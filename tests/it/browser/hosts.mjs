@@ -2,8 +2,8 @@
 
 import { Visitor, main } from "./browser.mjs";
 
-await main(async (browser, { origin, other, username, password }) => {
-  const visitor = await Visitor.open(browser, { origins: [origin, other] });
+await main(async (browser, { origin, other, third, username, password }) => {
+  const visitor = await Visitor.open(browser, { origins: [origin, other, third] });
   await visitor.go(`${other}/a?b=c`);
   await visitor.fill("E-mail address or username", username);
   await visitor.fill("Password", password);

@@ -17,6 +17,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::goes_without;
 use crate::harness::http2_upstream::Authority;
 use crate::harness::nginx::Nginx;
+use crate::harness::person::Person;
 use crate::harness::raw::Message;
 use crate::harness::raw::Raw;
 use crate::harness::raw::connect_from;
@@ -446,6 +447,35 @@ async fn a_browsers_cookie_is_for_the_gateway_alone() {
             "{answer:?}"
         );
         front.app.assert_untouched();
+    }
+}
+
+/// To the sign-in page on another host, and back to the app by a ticket, also where the browser still has the
+/// cookie of a session that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signs_in_through_the_proxy_and_comes_back() {
+    let hosted = format!("[routes.hosted]\nhost = \"{HOST}\"\npath = \"/hosted\"");
+    for front in Front::all(&hosted).await {
+        front.gateway.anonymous().register("alice").await;
+        let here = Person::new(front.gateway.anonymous());
+        let there = Person::new(front.anonymous(Protocol::Http2));
+        let place = format!("https://{HOST}/hosted/x?y=1");
+        for _ in 0..2 {
+            let sent = there.open(&place).await.expect(303);
+            let page = here.open(sent.header("location")).await.expect(200);
+            let filled = [("identifier", "alice"), ("password", PASSWORD)];
+            let onward = here.submit(&page.form("/auth/login"), &filled).await;
+            let arrived = there.open(onward.header("location")).await.expect(303);
+            assert_eq!(arrived.header("location"), place);
+            front.app.assert_untouched();
+            there.open(&place).await.expect(200);
+            let seen = front.app.only();
+            assert_eq!(seen.header("x-auth-user"), "alice");
+            assert!(!format!("{seen:?}").contains("__Host-"), "{seen:?}");
+            let account = here.open("/auth/account").await.expect(200);
+            let left = here.submit(&account.form("/auth/logout"), &[]).await;
+            left.expect(303);
+        }
     }
 }
 

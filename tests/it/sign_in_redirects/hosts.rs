@@ -1,5 +1,10 @@
 //! Sign-ins that begin on another host than that of the public URL.
 
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http_body_util::Full;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,6 +18,7 @@ use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 use crate::harness::tab::Tab;
+use crate::harness::upstream::Upstream;
 
 pub(super) const HOSTS: &str = r#"
     [routes.app]
@@ -273,4 +279,51 @@ async fn a_browser_signs_in_on_one_host_for_another() {
         answer["missing"].as_str().unwrap().contains("no_endpoint"),
         "{answer:#}"
     );
+}
+
+/// An app may send people on at once, and to Chromium that still is an answer to the sign-in's form.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_goes_on_to_where_the_app_sends_it_after_signing_in() {
+    let app = Upstream::answering(|request| {
+        let mut response = Response::new(Full::<Bytes>::default());
+        if request.target.starts_with("/a") && !request.target.starts_with("/again") {
+            *response.status_mut() = StatusCode::FOUND;
+            let host = request.header("host").replace("notes.", "www.");
+            let place = format!("https://{host}/home");
+            let place = HeaderValue::try_from(place).unwrap();
+            response.headers_mut().insert("location", place);
+        }
+        response
+    })
+    .await;
+    let gateway = Gateway::start_at_its_url(&format!(
+        r#"
+        [routes.notes]
+        host = "notes.localhost"
+        path = "/"
+        upstream = "{}"
+        [routes.www]
+        host = "www.localhost"
+        path = "/"
+        upstream = "echo"
+        "#,
+        app.url()
+    ));
+    gateway.anonymous().register("alice").await;
+    let origin = gateway.url();
+    let told = json!({
+        "origin": origin,
+        "other": origin.replace("localhost", "notes.localhost"),
+        "third": origin.replace("localhost", "www.localhost"),
+        "username": "alice",
+        "password": PASSWORD,
+    });
+    let Some(answer) = browse("hosts.mjs", &told).await else {
+        return;
+    };
+    assert_eq!(answer["wrong"], json!([]), "{answer:#}");
+    let home = format!("{}/home", told["third"].as_str().unwrap());
+    assert_eq!(answer["at"], home);
+    let echoed: Value = serde_json::from_str(answer["text"].as_str().unwrap()).unwrap();
+    assert_eq!(echoed["headers"]["x-auth-user"], "alice");
 }
