@@ -36,6 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::token::issue::AccessTokens;
 use crate::vault::Vault;
 
+pub use signed_in::FRESH;
 pub use signed_in::SignedIn;
 
 /// What the endpoints of accounts stand on.

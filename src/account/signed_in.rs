@@ -1,6 +1,8 @@
 //! Endpoints that only a sign-in of the user's own may call.
 
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use axum::extract::FromRequestParts;
 use http::Method;
@@ -15,6 +17,7 @@ use crate::authenticate::OpaqueSessions;
 use crate::authenticate::Reason;
 use crate::authenticate::ShownToken;
 use crate::authenticate::Unauthenticated;
+use crate::clock::unix_seconds;
 use crate::domain::SessionId;
 use crate::domain::Subject;
 use crate::domain::UserId;
@@ -22,6 +25,9 @@ use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::intake::Site;
 use crate::problem::Problem;
+
+/// How long a sign-in is fresh: as long as it takes to do what it was for.
+pub const FRESH: Duration = Duration::from_mins(10);
 
 /// A caller with a first-party access token, or else with the cookie of a browser: judged by the same
 /// judge that guards the routes.
@@ -95,6 +101,14 @@ impl SignedIn {
         let known = accounts.sessions.recall(session).await;
         let known = known.map_err(|error| unavailable(&error))?;
         Ok(known.and_then(|identity| Self::first_party(identity, true)))
+    }
+
+    /// Whether they have proven who they are so lately that they may do what outlasts the session: connect
+    /// another way to sign in, make a token. A browser that was left open, or a stolen cookie, must not make
+    /// itself at home.
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        let since = self.identity.claims().authenticated_at;
+        unix_seconds(now) <= since.saturating_add(FRESH.as_secs())
     }
 
     /// What the person is called on a page of ours: the username, the verified address, or the id.

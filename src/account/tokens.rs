@@ -21,13 +21,13 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::account::Accounts;
+use crate::account::FRESH;
 use crate::account::SignedIn;
 use crate::account::register::bad_fields;
 use crate::account::register::field;
 use crate::account::unavailable;
 use crate::authenticate::Reason;
 use crate::authenticate::Unauthenticated;
-use crate::clock::unix_seconds;
 use crate::domain::DisplayName;
 use crate::domain::Malformed;
 use crate::domain::Scope;
@@ -44,8 +44,6 @@ use crate::store::NewPersonalToken;
 use crate::store::PersonalTokenMade;
 use crate::vault::fresh_id;
 
-/// How long after a sign-in a token may be made, in seconds: as long as it takes to sign in for it.
-pub const FRESH_SECONDS: u64 = 600;
 /// How many living ones a user may have.
 pub const TOKENS_MAX: u32 = 50;
 /// How long one lives where nothing else is asked for.
@@ -129,13 +127,6 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether the person has proven who they are so lately that they may make a token.
-pub fn is_fresh(accounts: &Accounts, signed_in: &SignedIn) -> bool {
-    let since = signed_in.identity.claims().authenticated_at;
-    let now = unix_seconds(accounts.clock.now());
-    now <= since.saturating_add(FRESH_SECONDS)
-}
-
 /// Makes one for the caller.
 ///
 /// # Errors
@@ -147,11 +138,11 @@ pub async fn make_one(
     asked: &Asked,
     origin: &Origin,
 ) -> Result<Made, Problem> {
-    if !is_fresh(accounts, signed_in) {
+    let now = accounts.clock.now();
+    if !signed_in.is_fresh(now) {
         return Err(not_fresh());
     }
     let may_hold = &signed_in.identity.claims().scopes;
-    let now = accounts.clock.now();
     let token = asked.check(signed_in.user, may_hold, accounts.admits_bare_tokens, now)?;
     let new = NewPersonalToken {
         token: token.clone(),
@@ -261,7 +252,8 @@ fn scopes(asked: &[String], may_hold: &Scopes, may_hold_nothing: bool) -> Result
 fn not_fresh() -> Problem {
     let challenge = format!(
         "Bearer realm=\"portcullis\", error=\"insufficient_user_authentication\", \
-         error_description=\"A fresh sign-in is needed\", max_age=\"{FRESH_SECONDS}\""
+         error_description=\"A fresh sign-in is needed\", max_age=\"{}\"",
+        FRESH.as_secs()
     );
     let problem = Problem::new(
         StatusCode::UNAUTHORIZED,

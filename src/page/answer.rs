@@ -22,8 +22,9 @@ pub trait View: Template {
 /// What every page says about itself.
 ///
 /// `same-origin`, not `no-referrer`: under the latter browsers send `Origin: null` with a form (Fetch
-/// §3.2), and its answer could not be told from a forged one.
-const HEADERS: [(HeaderName, HeaderValue); 7] = [
+/// §3.2), and its answer could not be told from a forged one. No `Cross-Origin-Opener-Policy`: an app may have
+/// people sign in in a window of its own, and its page at the end has to find the one that opened it.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/html; charset=utf-8"),
@@ -38,10 +39,6 @@ const HEADERS: [(HeaderName, HeaderValue); 7] = [
         HeaderValue::from_static("same-origin"),
     ),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
     (
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),

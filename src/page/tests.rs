@@ -128,7 +128,6 @@ fn no_page_has_a_script_a_style_of_its_own_or_anything_from_elsewhere() {
     assert_eq!(header("x-frame-options"), "DENY");
     assert_eq!(header("referrer-policy"), "same-origin");
     assert_eq!(header("cache-control"), "no-store");
-    assert_eq!(header("cross-origin-opener-policy"), "same-origin");
     assert_eq!(header("content-type"), "text/html; charset=utf-8");
     for template in [
         include_str!("../../templates/layout.html"),

@@ -33,6 +33,7 @@ use crate::page::When;
 use crate::portal::Declined;
 use crate::portal::Portal;
 use crate::portal::Posted;
+use crate::portal::ReturnTo;
 use crate::portal::Visit;
 use crate::portal::device_name::device_name;
 use crate::portal::provider;
@@ -149,6 +150,12 @@ pub async fn disconnect(
         accounts.bury(ended, now);
     }
     Ok(done(&portal, "connection"))
+}
+
+/// The way to a fresh sign-in, and back to the page.
+pub(super) fn sign_in_again(portal: &Portal) -> String {
+    let goal = ReturnTo::page(portal, &portal.path("account"));
+    format!("{}&prompt=login", goal.sign_in(portal))
 }
 
 /// What may act for the person.

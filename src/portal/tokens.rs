@@ -12,7 +12,6 @@ use crate::account::SignedIn;
 use crate::account::tokens::Asked;
 use crate::account::tokens::LIFETIME;
 use crate::account::tokens::LIFETIME_MAX;
-use crate::account::tokens::is_fresh;
 use crate::account::tokens::make_one;
 use crate::account::tokens::revoke_one;
 use crate::account::unavailable;
@@ -32,7 +31,6 @@ use crate::page::When;
 use crate::portal::Declined;
 use crate::portal::Portal;
 use crate::portal::Posted;
-use crate::portal::ReturnTo;
 use crate::portal::Visit;
 use crate::portal::account;
 
@@ -140,9 +138,12 @@ pub(super) async fn section(
         until: When::ahead(token.expires_at, now),
         revoke: visit.form(portal, portal.path(&format!("tokens/{}", token.id))),
     });
-    let new = match is_fresh(accounts, signed_in) {
+    let new = match signed_in.is_fresh(now) {
         true => NewToken::Form(Box::new(form(portal, visit, may_hold))),
-        false => NewToken::SignInFirst(again(portal)),
+        false => NewToken::SignInFirst(Link {
+            text: "Sign in again to make one".to_owned(),
+            url: account::sign_in_again(portal),
+        }),
     };
     Ok(Some(Tokens {
         list: rows.collect(),
@@ -168,15 +169,6 @@ fn form(portal: &Portal, visit: &Visit, may_hold: &Scopes) -> TokenForm {
         scopes_error: None,
         lifetimes: LIFETIMES.map(lifetime).into(),
         lifetime_error: None,
-    }
-}
-
-/// The way to a fresh sign-in, and back to where a token can be made.
-fn again(portal: &Portal) -> Link {
-    let goal = ReturnTo::page(portal, &portal.path("account"));
-    Link {
-        text: "Sign in again to make one".to_owned(),
-        url: format!("{}&prompt=login", goal.sign_in(portal)),
     }
 }
 

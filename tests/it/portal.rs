@@ -1,6 +1,10 @@
 //! Pages in use: signing in and out, making an account, the account page. Without a browser: what a browser
 //! would send and is sent.
 
+use http::HeaderValue;
+use http::Response;
+use http::header;
+use http_body_util::Full;
 use reqwest::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -12,6 +16,7 @@ use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::FormBody as _;
 use crate::harness::person::Person;
+use crate::harness::upstream::Upstream;
 
 const ROUTE: &str = r#"
     [routes.app]
@@ -483,4 +488,30 @@ async fn a_browser_goes_through_it_all_without_javascript() {
             assert_eq!(cookie["path"], "/");
         }
     }
+}
+
+/// As sign-in libraries of single-page apps do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_may_have_people_sign_in_in_a_window_of_its_own() {
+    let app = Upstream::answering(|_| {
+        let mut page = Response::new(Full::from("<!doctype html><title>App</title>"));
+        let html = HeaderValue::from_static("text/html");
+        page.headers_mut().insert(header::CONTENT_TYPE, html);
+        page
+    })
+    .await;
+    let url = app.url();
+    let route = format!("[routes.app]\npath = \"/app\"\nupstream = \"{url}\"");
+    let gateway = Gateway::start_at_its_url(&route);
+    gateway.anonymous().register("alice").await;
+    let told = json!({
+        "origin": gateway.url(),
+        "opener": url,
+        "username": "alice",
+        "password": PASSWORD,
+    });
+    let Some(answer) = browse("popup.mjs", &told).await else {
+        return;
+    };
+    assert_eq!(answer, json!({ "at": "/app", "knows": true }));
 }

@@ -2,7 +2,6 @@
 //! it away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::Path;
 use axum::extract::State;
@@ -14,23 +13,18 @@ use http::header;
 use crate::account::SignedIn;
 use crate::account::provider;
 use crate::account::unavailable;
-use crate::clock::unix_seconds;
 use crate::page::LinkedProvider;
 use crate::page::ToProvider;
 use crate::portal::Declined;
 use crate::portal::Portal;
 use crate::portal::Posted;
-use crate::portal::ReturnTo;
 use crate::portal::Visit;
+use crate::portal::account;
 use crate::portal::provider::failed;
 use crate::portal::provider::find;
 use crate::portal::provider::send_away;
 use crate::portal::see_other;
 use crate::providers::Provider;
-
-/// How fresh a sign-in must be before it is decided who may sign in from now on: a browser that was left
-/// open, or a stolen cookie, must not make itself at home.
-const FRESH: Duration = Duration::from_secs(15 * 60);
 
 /// Sends the browser away to be connected.
 ///
@@ -83,17 +77,9 @@ pub async fn disconnect(
 
 /// Whoever has signed in just now, or the way to do so and back to the account.
 fn freshly<'a>(portal: &Portal, visit: &'a Visit) -> Result<&'a SignedIn, Declined> {
-    let page = portal.path("account");
-    let sign_in = || ReturnTo::page(portal, &page).sign_in(portal);
     let signed_in = visit.signed_in.as_ref();
-    let signed_in = signed_in.ok_or_else(|| Declined::with(see_other(&sign_in())))?;
-    let since = signed_in.identity.claims().authenticated_at;
-    let now = unix_seconds(portal.accounts.clock.now());
-    if now.saturating_sub(since) > FRESH.as_secs() {
-        let again = format!("{}&prompt=login", sign_in());
-        return Err(Declined::with(see_other(&again)));
-    }
-    Ok(signed_in)
+    let fresh = signed_in.filter(|it| it.is_fresh(portal.accounts.clock.now()));
+    fresh.ok_or_else(|| Declined::with(see_other(&account::sign_in_again(portal))))
 }
 
 /// All providers, for the account page of whoever is signed in.
