@@ -64,6 +64,15 @@ fn routes(url: &str) -> String {
     )
 }
 
+/// Nobody holds a scope, and no route lists personal tokens.
+const NOTHING_TO_LEND: &str = r#"
+    [accounts]
+    login_scopes = []
+    [routes.app]
+    path = "/app"
+    upstream = "echo"
+"#;
+
 async fn guarded() -> (Gateway, Upstream) {
     let app = Upstream::start().await;
     let gateway = Gateway::start(&routes(&app.url()));
@@ -269,15 +278,7 @@ async fn nobody_lends_more_than_they_hold_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_route_that_lists_it_a_token_without_a_scope_is_refused() {
-    let gateway = Gateway::start(
-        r#"
-        [accounts]
-        login_scopes = []
-        [routes.app]
-        path = "/app"
-        upstream = "echo"
-        "#,
-    );
+    let gateway = Gateway::start(NOTHING_TO_LEND);
     let alice = gateway.signed_in("alice").await;
     let answer = alice.post("/auth/tokens", &asked(&[])).await;
     let said = answer.expect_problem(422, "bad_fields");

@@ -130,6 +130,19 @@ export class Visitor {
     return { context, page: await context.newPage() };
   }
 
+  // All that can be wrong with the page as it is now, which is photographed. Browsers say every refused page
+  // aloud; `expected` is the status that is meant.
+  async look(folder, name, expected) {
+    const overflow = await this.overflow();
+    const wrong = overflow > 0 ? [`${overflow} px too wide`] : [];
+    wrong.push(...(await this.axe()));
+    const meant = (text) => expected && text.includes(`status of ${expected}`);
+    wrong.push(...this.wrong().filter((text) => !meant(text)));
+    this.strays.length = this.complaints.length = 0;
+    if (folder) await this.screenshot(folder, `${name}-${this.width}-${this.scheme}`);
+    return wrong.map((what) => `${name}, ${this.width} px, ${this.scheme}: ${what}`);
+  }
+
   // Requests that left the origins, and what the browser complained of.
   wrong() {
     const strays = this.strays.map((url) => `left the origin: ${url}`);

@@ -10,17 +10,9 @@ async function journey(browser, { origin, app, password, folder }, told) {
   const expect = (is, what) => is || wrong.push(`${what}, at ${visitor.page.url()}`);
   const at = (url) => expect(visitor.page.url() === url, `not at ${url}`);
   const look = async (name, words, expected) => {
-    const say = (what) => wrong.push(`${name}: ${what}`);
     const text = await visitor.text();
     for (const said of words) expect(text.includes(said), `${name} does not say ${said}, but ${text}`);
-    const overflow = await visitor.overflow();
-    if (overflow > 0) say(`${overflow} px too wide`);
-    (await visitor.axe()).forEach(say);
-    // Browsers say every refused page aloud; the test says which are meant.
-    const meant = (text) => expected && text.includes(`status of ${expected}`);
-    visitor.wrong().filter((text) => !meant(text)).forEach(say);
-    visitor.strays.length = visitor.complaints.length = 0;
-    await visitor.screenshot(folder, `device-walk-${name}-${width}-${scheme}`);
+    wrong.push(...(await visitor.look(folder, `device-walk-${name}`, expected)));
   };
   const signIn = async () => {
     await visitor.fill("E-mail address or username", username);

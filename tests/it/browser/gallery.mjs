@@ -7,14 +7,8 @@ await main(async (browser, { origin, pages, widths, schemes, folder }) => {
     const wrong = [];
     const visitor = await Visitor.open(browser, { origins: [origin], width, scheme });
     for (const name of pages) {
-      const say = (what) => wrong.push(`${name}, ${width} px, ${scheme}: ${what}`);
       await visitor.go(`${origin}/${name}`);
-      if (folder) await visitor.screenshot(folder, `${name}-${width}-${scheme}`);
-      const overflow = await visitor.overflow();
-      if (overflow > 0) say(`${overflow} px too wide`);
-      (await visitor.axe()).forEach(say);
-      visitor.wrong().forEach(say);
-      visitor.strays.length = visitor.complaints.length = 0;
+      wrong.push(...(await visitor.look(folder, name)));
     }
     await visitor.close();
     return wrong;

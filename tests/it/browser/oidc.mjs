@@ -13,15 +13,7 @@ async function journey(browser, { issuer, app, password, folder }, { width, sche
     const text = await visitor.text();
     expect(text.includes(words), `does not say ${words}, but ${text}`);
   };
-  const look = async (name) => {
-    const say = (what) => wrong.push(`${name}: ${what}`);
-    const overflow = await visitor.overflow();
-    if (overflow > 0) say(`${overflow} px too wide`);
-    (await visitor.axe()).forEach(say);
-    visitor.wrong().forEach(say);
-    visitor.strays.length = visitor.complaints.length = 0;
-    await visitor.screenshot(folder, `oidc-${name}-${width}-${scheme}`);
-  };
+  const look = async (name) => wrong.push(...(await visitor.look(folder, `oidc-${name}`)));
 
   await visitor.go(app);
   await visitor.click("Sign in with Portcullis");

@@ -8,15 +8,7 @@ await main(async (browser, { origin, app, username, password, next, width, schem
   const wrong = [];
   const visitor = await Visitor.open(browser, { origins: [origin], width, scheme });
   const look = async (name, expected) => {
-    const say = (what) => wrong.push(`${name}: ${what}`);
-    const overflow = await visitor.overflow();
-    if (overflow > 0) say(`${overflow} px too wide`);
-    (await visitor.axe()).forEach(say);
-    // Browsers say every refused page aloud; the test says which are meant.
-    const meant = (text) => expected && text.includes(`status of ${expected}`);
-    visitor.wrong().filter((text) => !meant(text)).forEach(say);
-    visitor.strays.length = visitor.complaints.length = 0;
-    await visitor.screenshot(folder, `portal-${name}-${width}-${scheme}`);
+    wrong.push(...(await visitor.look(folder, `portal-${name}`, expected)));
     seen[name] = { at: visitor.page.url().slice(origin.length), text: await visitor.text() };
   };
 

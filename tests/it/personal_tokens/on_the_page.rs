@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 
+use super::NOTHING_TO_LEND;
 use super::guarded;
 
 const FILLED: [(&str, &str); 3] = [
@@ -129,15 +130,7 @@ async fn a_new_one_needs_a_fresh_sign_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_token_could_open_nothing_the_page_speaks_of_none() {
-    let gateway = Gateway::start(
-        r#"
-        [accounts]
-        login_scopes = []
-        [routes.app]
-        path = "/app"
-        upstream = "echo"
-        "#,
-    );
+    let gateway = Gateway::start(NOTHING_TO_LEND);
     let person = Person::signed_in(gateway.anonymous(), "alice").await;
     let page = person.open("/auth/account").await.expect(200);
     assert!(!page.text().contains("Personal tokens"));
