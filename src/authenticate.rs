@@ -519,11 +519,14 @@ fn text(value: &Option<HeaderValue>) -> &str {
 /// What stands behind `Bearer` (RFC 6750 §2.1), without the blanks around it.
 fn bearer(authorization: Option<&HeaderValue>) -> Result<&[u8], Unauthenticated> {
     let header = authorization.ok_or(Unauthenticated::Absent)?;
-    match header.as_bytes().split_at_checked(7) {
+    match header.as_bytes().split_at_checked(SCHEME_BYTES) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(token.trim_ascii()),
         _ => Err(MALFORMED),
     }
 }
+
+/// `Bearer `
+const SCHEME_BYTES: usize = 7;
 
 /// One token of the alphabet of RFC 6750 §2.1.
 fn token(bytes: &[u8]) -> Result<&str, Unauthenticated> {

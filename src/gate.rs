@@ -224,8 +224,10 @@ impl Gate {
                 };
                 self.refuse(record, &rejection, reader)
             }
-            Ok(response) => {
-                let response = self.for_people(&record, response);
+            Ok(mut response) => {
+                if record.trail.own {
+                    self.show_to_people(&record, &mut response);
+                }
                 self.finish(record, &spent, response, reader)
             }
             Err(rejection) => self.refuse(record, &rejection, reader),

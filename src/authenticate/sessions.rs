@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::authenticate::Identity;
 use crate::authenticate::Judge;
 use crate::authenticate::Reason;
+use crate::authenticate::SCHEME_BYTES;
 use crate::authenticate::Unauthenticated;
 use crate::authenticate::bearer;
 use crate::clock::unix_seconds;
@@ -136,6 +137,11 @@ impl OpaqueSessions {
 
     /// What an `Authorization` header brings, as far as personal tokens go.
     pub fn shown_by(&self, authorization: Option<&HeaderValue>) -> ShownToken {
+        // Asked for every request, and nearly always it is a JWT, or nothing.
+        let begins = authorization.and_then(|header| header.as_bytes().get(SCHEME_BYTES));
+        if !begins.is_some_and(|byte| PersonalTokens::may_begin_with(*byte)) {
+            return ShownToken::Other;
+        }
         match bearer(authorization) {
             Ok(token) if PersonalTokens::is_meant(token) => self
                 .tokens

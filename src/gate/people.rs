@@ -21,16 +21,13 @@ impl Gate {
         Failure::with_way_on(&self.look, problem, request_id, way_on)
     }
 
-    /// What an endpoint of our own refuses in the words of programs, as a page for whoever looks at it in a
+    /// What an endpoint of our own refuses in the words of programs becomes a page for whoever looks at it in a
     /// browser; every other answer stays as it is.
-    pub(super) fn for_people(
-        &self,
-        record: &Record,
-        mut response: Response<AnswerBody>,
-    ) -> Response<AnswerBody> {
-        match response.extensions_mut().remove::<Problem>() {
-            Some(problem) if record.is_page() => self.page(problem, record.request_id().as_str()),
-            _ => response,
+    pub(super) fn show_to_people(&self, record: &Record, response: &mut Response<AnswerBody>) {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>()
+            && record.is_page()
+        {
+            *response = self.page(problem, record.request_id().as_str());
         }
     }
 }

@@ -28,6 +28,11 @@ impl PersonalTokens {
         token.starts_with(PREFIX.as_bytes())
     }
 
+    /// Whether it may be one that begins like this, once the blanks before it are gone.
+    pub fn may_begin_with(byte: u8) -> bool {
+        byte == b'p' || byte.is_ascii_whitespace()
+    }
+
     /// The text to be shown, once.
     pub fn reveal(&self, token: SessionId) -> Zeroizing<String> {
         Zeroizing::new(format!("{PREFIX}{}", self.ids.write(token, "")))
