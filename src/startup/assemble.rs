@@ -108,7 +108,7 @@ impl Assembly {
         let config = &self.config;
         let issuer = config.gateway.issuer();
         let judge = Judge::new(
-            Verifier::new(issuer, config.audiences()),
+            Verifier::new(issuer),
             Arc::clone(&self.keys),
             self.revocations.clone(),
             self.issuers,

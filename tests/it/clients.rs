@@ -235,6 +235,10 @@ fn the_command_makes_every_kind_of_client() {
         "notes:read",
         "--role",
         "staff",
+        "--resource",
+        "https://api.example.com",
+        "--resource",
+        "urn:example:ledger",
     ];
     let made = run(&public).expect(0).stdout;
     assert_eq!(made, "made phone; it is public and has no secret\n");
@@ -248,6 +252,7 @@ fn the_command_makes_every_kind_of_client() {
         "redirect_uris": ["com.example.notes:/cb"],
         "post_logout_redirect_uris": ["com.example.notes:/bye"],
         "consent": "ask", "roles": ["staff"],
+        "resources": ["https://api.example.com", "urn:example:ledger"],
     });
     assert_eq!(shown, expected);
     let shown = run(&["client", "show", "web"]).expect(0).stdout;
@@ -284,4 +289,8 @@ fn the_command_makes_every_kind_of_client() {
     refused(&add(&["--scope", "nothing"]), "there is no scope nothing");
     refused(&add(&["--scope", "openid"]), "about people");
     refused(&add(&["--consent", "never"]), "ask or skip");
+    refused(
+        &add(&["--resource", "api.example.com"]),
+        "an absolute URI without fragment",
+    );
 }
