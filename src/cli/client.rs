@@ -120,6 +120,7 @@ pub(super) async fn run(
     config: &Config,
     arguments: Arguments,
     output: &mut dyn io::Write,
+    errors: &mut dyn io::Write,
 ) -> anyhow::Result<ExitCode> {
     let how = match arguments.command {
         Command::Add(_) => Open::Create,
@@ -133,6 +134,9 @@ pub(super) async fn run(
             let client = client(config, &adding, secret.as_deref())?;
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);
+            }
+            if let Some((key, why)) = client.risk() {
+                writeln!(errors, "warning: {key}: {why}")?;
             }
             match secret {
                 Some(secret) => writeln!(output, "{secret}")?,

@@ -272,6 +272,24 @@ fn the_command_makes_every_kind_of_client() {
     ];
     assert!(run(&both).expect(0).stdout.starts_with("ptc_cs_"));
 
+    // In the words of `check`, and made all the same, as by the file.
+    let add = |id: &'static str, more: &[&'static str]| {
+        let ran = run(&[&["client", "add", id, "--redirect-uri"], more].concat()).expect(0);
+        let words = "warning: consent: a native app cannot prove that it is itself";
+        ran.stderr.contains(words)
+    };
+    let skip = ["--consent", "skip"];
+    for (id, more, is_risky) in [
+        ("cli", &["http://127.0.0.1/cb", "--public"][..], true),
+        ("mobile", &["com.example.app:/cb", "--public"], true),
+        ("spa", &["https://spa.example/cb", "--public"], false),
+        ("local", &["http://127.0.0.1/cb"], false),
+    ] {
+        assert_eq!(add(id, &[more, &skip].concat()), is_risky, "{id}");
+        run(&["client", "show", id]).expect(0);
+    }
+    assert!(!add("asks", &["http://127.0.0.1/cb", "--public"]));
+
     let refused = |arguments: &[&str], why: &str| {
         let ran = run(&[&["client"], arguments].concat()).expect(1);
         assert!(ran.stderr.contains(why), "{arguments:?}: {}", ran.stderr);
