@@ -164,6 +164,9 @@ impl OAuth {
             }
             return Ok(self.ask(visit, asked, query, signed_in));
         }
+        // Each leaves a row, and so does the session that it opens.
+        let counted = accounts.pace.count_code(user.id);
+        counted.map_err(Denial::too_many)?;
         let code = OneUse::fresh(&accounts.vault, Kind::AuthorizationCode);
         let new = NewCode {
             hash: code.hash(),

@@ -1,9 +1,13 @@
-//! How long an authorization request may be.
+//! How long an authorization request may be, and how often one is granted.
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::harness::app::HOUSE;
 use crate::harness::app::LINES;
 use crate::harness::app::NOTES;
 use crate::harness::app::said;
+use crate::harness::app::with_alice;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
@@ -84,4 +88,50 @@ async fn a_request_is_as_long_as_our_pages_can_carry() {
     let told = said(&person.open(&request).await.expect(303));
     assert_eq!(told["error"], "invalid_request");
     assert_eq!(told["state"], state);
+}
+
+// SECURITY 47
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_gets_only_so_many_codes() {
+    let (gateway, person, caller) = with_alice().await;
+    NOTES.code(&person, "openid").await;
+    let silent = NOTES.request("openid", &[("prompt", "none")]);
+    let mut granted = 1;
+    for _ in 1..120 {
+        let told = said(&person.open(&silent).await.expect(303));
+        assert!(told.contains_key("code"), "{granted}: {told:?}");
+        granted += 1;
+    }
+    // Until there is none for a while, however slow the machine.
+    let told = loop {
+        let told = said(&person.open(&silent).await.expect(303));
+        let wait = told.get("error_description").map(|it| seconds(it));
+        granted += usize::from(wait.is_none());
+        assert!(granted < 1000, "no limit is ever spent");
+        if wait.is_some_and(|wait| wait >= 3) {
+            break told;
+        }
+    };
+    assert_eq!(told["error"], "temporarily_unavailable");
+    assert_eq!(told["state"], "xyz");
+    assert_eq!(told["iss"], "https://localhost");
+    // For all apps together, and for this one person.
+    let told = said(&person.open(&HOUSE.request("openid", &[])).await.expect(303));
+    assert_eq!(told["error"], "temporarily_unavailable");
+    let bob = Person::signed_in(caller.clone(), "bob").await;
+    HOUSE.tokens(&caller, &bob, "openid").await;
+
+    let options = SqliteConnectOptions::new().filename(gateway.folder().path("data/portcullis.db"));
+    let mut store = options.connect().await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM codes")
+        .fetch_one(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(kept).unwrap(), granted + 1);
+}
+
+/// The one number that an error says.
+fn seconds(description: &str) -> u32 {
+    let mut numbers = description.split(' ').filter_map(|word| word.parse().ok());
+    numbers.next().unwrap()
 }
