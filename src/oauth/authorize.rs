@@ -249,6 +249,7 @@ impl OAuth {
             signed_in_as: signed_in.shown(),
             not_you: format!("{}&prompt=login", again.sign_in(portal)),
             scopes: portal.words(&asked.scopes),
+            used_at: self.used_at(asked.audience.as_ref()),
         };
         visit.show(StatusCode::OK, &view)
     }

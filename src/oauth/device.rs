@@ -161,6 +161,7 @@ impl OAuth {
             signed_in_as: signed_in.shown(),
             not_you: format!("{}&prompt=login", again.sign_in(portal)),
             scopes: portal.words(&waiting.scopes),
+            used_at: self.used_at(waiting.audience.as_ref()),
         };
         visit.show(StatusCode::OK, &view)
     }

@@ -1,5 +1,7 @@
 //! Resources: tokens that are for one of them alone (RFC 8707), and how each is found (RFC 9728).
 
+mod shown;
+
 use http::Method;
 use portcullis::store::KeyPurpose;
 use serde_json::Value;
