@@ -7,6 +7,7 @@ pub mod jwks;
 pub mod login;
 pub mod logout;
 pub mod me;
+pub mod pace;
 pub mod password;
 pub mod provider;
 pub mod refresh;
@@ -20,6 +21,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
+use crate::account::pace::Pace;
 use crate::authenticate::Judge;
 use crate::authenticate::OpaqueSessions;
 use crate::clock::Clock;
@@ -62,6 +64,8 @@ pub struct Accounts {
     pub sessions: Arc<OpaqueSessions>,
     /// What is dead.
     pub revocations: Arc<Revocations>,
+    /// How fast users may have things made.
+    pub pace: Arc<Pace>,
     /// Hashing threads.
     pub hasher: Hasher,
     /// Time.

@@ -116,7 +116,7 @@ fn run(
             block_on(user::run(&Config::load(&file)?, user, output))
         }
         (Command::Client(client), Some(file)) => {
-            block_on(client::run(&Config::load(&file)?, client, output))
+            block_on(client::run(&Config::load(&file)?, client, output, errors))
         }
         (Command::Key(key), Some(file)) => block_on(key::run(&Config::load(&file)?, key, output)),
         (Command::Token(token), Some(file)) => {

@@ -90,6 +90,10 @@ pub enum Verdict {
     },
 }
 
+/// Too many; after so many seconds there is another try.
+#[derive(Clone, Copy, Debug)]
+pub struct TooMany(pub u32);
+
 /// One named policy with its own table of counts, shared by all cores.
 ///
 /// The clock is a parameter only so that tests can wind it by hand.
@@ -164,6 +168,20 @@ impl<C: Clock> Policy<C> {
                     retry_after_seconds: seconds_ceil(wait),
                 }
             }
+        }
+    }
+
+    /// Spends one, where nothing is told of what is left.
+    ///
+    /// # Errors
+    ///
+    /// Where none was left.
+    pub fn count(&self, key: &LimitKey) -> Result<(), TooMany> {
+        match self.spend(key) {
+            Verdict::Admitted { .. } => Ok(()),
+            Verdict::Refused {
+                retry_after_seconds,
+            } => Err(TooMany(retry_after_seconds)),
         }
     }
 

@@ -449,7 +449,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let tokens = AccessTokens::new(ISSUER, Duration::from_secs(366 * 86_400));
     Bench {
         judge: Judge::new(
-            Verifier::new(ISSUER, Vec::new()),
+            Verifier::new(ISSUER),
             Arc::new(ArcSwap::new(Arc::clone(&keys))),
             Arc::new(Revocations::default()),
             Arc::default(),

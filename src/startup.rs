@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::account::pace::Pace;
 use crate::authenticate::OpaqueSessions;
 use crate::certificates::CertificateError;
 use crate::clock::Clock;
@@ -273,6 +274,7 @@ impl Gateway {
                 clock,
                 gates.quotas(),
                 Arc::clone(gates.guesses()),
+                Arc::clone(gates.pace()),
             ),
         ));
         let sessions = Arc::clone(gates.sessions());
@@ -386,6 +388,7 @@ async fn sweep(
     clock: Clock,
     quotas: Vec<Quota>,
     guesses: Arc<Guesses>,
+    pace: Arc<Pace>,
 ) {
     loop {
         tokio::time::sleep(SWEEP).await;
@@ -394,6 +397,7 @@ async fn sweep(
             quota.sweep();
         }
         guesses.sweep();
+        pace.sweep();
     }
 }
 

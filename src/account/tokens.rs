@@ -38,6 +38,7 @@ use crate::intake::Json;
 use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::intake::no_store;
+use crate::limiter::TooMany;
 use crate::problem::Problem;
 use crate::store::ListedPersonalToken;
 use crate::store::NewPersonalToken;
@@ -95,7 +96,7 @@ pub async fn list(
 /// # Errors
 ///
 /// 401 where the sign-in is not fresh (RFC 9470 §3), 403, 409 where there are too many, 422 with every bad
-/// field, 503.
+/// field, 429 where too many were made, 503.
 pub async fn make(
     State(accounts): State<Arc<Accounts>>,
     Extension(origin): Extension<Origin>,
@@ -144,6 +145,8 @@ pub async fn make_one(
     }
     let may_hold = &signed_in.identity.claims().scopes;
     let token = asked.check(signed_in.user, may_hold, accounts.admits_bare_tokens, now)?;
+    // Those that were revoked again leave a row as well.
+    accounts.pace.count_token(token.user).map_err(too_fast)?;
     let new = NewPersonalToken {
         token: token.clone(),
         address: origin.address,
@@ -270,6 +273,11 @@ fn too_many() -> Problem {
     let detail =
         format!("You have {TOKENS_MAX} personal tokens: revoke one before you make another.");
     Problem::new(StatusCode::CONFLICT, "too_many_tokens", detail)
+}
+
+fn too_fast(TooMany(seconds): TooMany) -> Problem {
+    let detail = format!("You have made too many personal tokens: try again in {seconds} s.");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(seconds)
 }
 
 /// As JSON.

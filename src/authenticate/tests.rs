@@ -38,7 +38,7 @@ impl Bench {
         let keys: SharedKeys = Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
         let revocations = Arc::new(Revocations::default());
         let judge = Judge::new(
-            Verifier::new(ISSUER, Vec::new()),
+            Verifier::new(ISSUER),
             Arc::clone(&keys),
             Arc::clone(&revocations),
             Arc::default(),

@@ -20,6 +20,7 @@ use crate::domain::DisplayName;
 use crate::domain::Grant;
 use crate::domain::Malformed;
 use crate::domain::RedirectUri;
+use crate::domain::Resource;
 use crate::domain::Role;
 use crate::domain::Scope;
 use crate::domain::Scopes;
@@ -104,6 +105,10 @@ struct Adding {
     /// A role of the people who may sign in with it; may be repeated. When left out: everybody
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// A resource outside this gateway for which it may ask tokens (RFC 8707), such as
+    /// https://api.example.com; may be repeated
+    #[arg(long = "resource", value_name = "URL")]
+    resources: Vec<String>,
 }
 
 /// Runs one of the commands; exit code 1 where a client is not found or the change is refused.
@@ -115,6 +120,7 @@ pub(super) async fn run(
     config: &Config,
     arguments: Arguments,
     output: &mut dyn io::Write,
+    errors: &mut dyn io::Write,
 ) -> anyhow::Result<ExitCode> {
     let how = match arguments.command {
         Command::Add(_) => Open::Create,
@@ -128,6 +134,9 @@ pub(super) async fn run(
             let client = client(config, &adding, secret.as_deref())?;
             if !store.create_client(&client, now).await? {
                 bail!("there is a client {} already", client.id);
+            }
+            if let Some((key, why)) = client.risk() {
+                writeln!(errors, "warning: {key}: {why}")?;
             }
             match secret {
                 Some(secret) => writeln!(output, "{secret}")?,
@@ -253,7 +262,7 @@ fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Res
         grants,
         consent: Consent::parse(&adding.consent)?,
         roles: all(&adding.roles, Role::parse)?,
-        resources: Vec::new(),
+        resources: all(&adding.resources, Resource::parse)?,
     };
     if let Some((key, why)) = client.conflicts().into_iter().next() {
         bail!("{key}: {why}");
@@ -328,5 +337,6 @@ fn shown(client: &Client, from: &str, state: &str) -> Value {
         "post_logout_redirect_uris": uris(&client.post_logout_redirect_uris),
         "consent": client.consent.word(),
         "roles": client.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "resources": client.resources.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

@@ -227,7 +227,7 @@ async fn session_of(config: &Config, opened: &Opened, token: &str) -> anyhow::Re
     }
     let now = opened.clock.now();
     let keys = opened.ring.reload(now).await?;
-    let verifier = Verifier::new(config.gateway.issuer(), config.audiences());
+    let verifier = Verifier::new(config.gateway.issuer());
     match verifier.verify(&keys, token, now) {
         Ok(Claims {
             session: Some(session),

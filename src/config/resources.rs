@@ -53,13 +53,6 @@ impl Config {
             of_routes: distinct(audiences),
         }
     }
-
-    /// For what a token of ours may be beside the gateway itself.
-    pub fn audiences(&self) -> Vec<Resource> {
-        let of_clients = self.clients.iter().flat_map(|client| &client.resources);
-        let of_routes = self.resources().of_routes;
-        distinct(of_routes.into_iter().chain(of_clients.cloned()))
-    }
 }
 
 fn distinct(resources: impl Iterator<Item = Resource>) -> Vec<Resource> {

@@ -193,6 +193,20 @@ impl Client {
         let found = found.into_iter().filter(|(is_wrong, ..)| *is_wrong);
         found.map(|(_, key, why)| (key, Malformed(why))).collect()
     }
+
+    /// What is allowed, and better not done. RFC 8252 §8.6: whoever runs a program on a person's machine can
+    /// say to be this client there.
+    pub fn risk(&self) -> Option<Conflict> {
+        let is_native = self.redirect_uris.iter().any(RedirectUri::is_native);
+        let is_anybody = self.is_public() && is_native && self.consent == Consent::Skip;
+        is_anybody.then_some((
+            "consent",
+            Malformed(
+                "a native app cannot prove that it is itself, and nobody would be asked: any program on a \
+                 person's machine gets what this client may hold",
+            ),
+        ))
+    }
 }
 
 /// The `client_id` of an OAuth client (RFC 6749 §2.2): ASCII letters, digits, `-`, `_` and `.`,

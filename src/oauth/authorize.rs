@@ -164,6 +164,9 @@ impl OAuth {
             }
             return Ok(self.ask(visit, asked, query, signed_in));
         }
+        // Each leaves a row, and so does the session that it opens.
+        let counted = accounts.pace.count_code(user.id);
+        counted.map_err(Denial::too_many)?;
         let code = OneUse::fresh(&accounts.vault, Kind::AuthorizationCode);
         let new = NewCode {
             hash: code.hash(),
@@ -246,6 +249,7 @@ impl OAuth {
             signed_in_as: signed_in.shown(),
             not_you: format!("{}&prompt=login", again.sign_in(portal)),
             scopes: portal.words(&asked.scopes),
+            used_at: self.used_at(asked.audience.as_ref()),
         };
         visit.show(StatusCode::OK, &view)
     }

@@ -17,8 +17,8 @@ use crate::domain::Client;
 use crate::domain::Grant;
 use crate::domain::Handle;
 use crate::domain::UserCode;
+use crate::limiter::TooMany;
 use crate::oauth::OAuth;
-use crate::oauth::guesses::TooMany;
 use crate::page::App;
 use crate::page::DeviceCode;
 use crate::page::DeviceConfirm;
@@ -161,6 +161,7 @@ impl OAuth {
             signed_in_as: signed_in.shown(),
             not_you: format!("{}&prompt=login", again.sign_in(portal)),
             scopes: portal.words(&waiting.scopes),
+            used_at: self.used_at(waiting.audience.as_ref()),
         };
         visit.show(StatusCode::OK, &view)
     }

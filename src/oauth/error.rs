@@ -8,7 +8,7 @@ use http::header;
 
 use crate::domain::Grant;
 use crate::intake::no_store;
-use crate::oauth::guesses::TooMany;
+use crate::limiter::TooMany;
 use crate::problem::Problem;
 use crate::store::Unavailable;
 

@@ -14,7 +14,7 @@ use crate::domain::Subject;
 use crate::domain::UserId;
 use crate::limiter::LimitKey;
 use crate::limiter::Policy;
-use crate::limiter::Verdict;
+use crate::limiter::TooMany;
 
 /// In which all of these are counted.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -31,10 +31,6 @@ pub struct Guesses {
     devices_of_address: Arc<Policy>,
     ipv6_prefix: u8,
 }
-
-/// Too many; after so many seconds there is another try.
-#[derive(Clone, Copy, Debug)]
-pub struct TooMany(pub u32);
 
 impl Guesses {
     /// With tables of the size that the file allows.
@@ -62,8 +58,8 @@ impl Guesses {
     /// Where they, or all at their address, have tried too many. The code is not to be looked at then.
     pub fn count_try(&self, user: UserId, address: IpAddr) -> Result<(), TooMany> {
         let user = LimitKey::Subject(Subject::User(user));
-        spend(&self.tries_of_user, &user)?;
-        spend(&self.tries_of_address, &self.source(address))
+        self.tries_of_user.count(&user)?;
+        self.tries_of_address.count(&self.source(address))
     }
 
     /// Counts a device that asks for codes.
@@ -72,7 +68,7 @@ impl Guesses {
     ///
     /// Where its address has asked for too many.
     pub fn count_device(&self, address: IpAddr) -> Result<(), TooMany> {
-        spend(&self.devices_of_address, &self.source(address))
+        self.devices_of_address.count(&self.source(address))
     }
 
     /// Forgets who is as good as new.
@@ -87,15 +83,6 @@ impl Guesses {
 
     fn source(&self, address: IpAddr) -> LimitKey {
         LimitKey::source(address, self.ipv6_prefix)
-    }
-}
-
-fn spend(policy: &Policy, key: &LimitKey) -> Result<(), TooMany> {
-    match policy.spend(key) {
-        Verdict::Admitted { .. } => Ok(()),
-        Verdict::Refused {
-            retry_after_seconds,
-        } => Err(TooMany(retry_after_seconds)),
     }
 }
 

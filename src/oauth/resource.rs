@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::Uri;
 use http::header;
 use serde_json::Value;
+use url::Url;
 
 use crate::config::Config;
 use crate::domain::Client;
@@ -22,6 +23,7 @@ use crate::intake::Origin;
 use crate::intake::Refusal;
 use crate::oauth::OAuth;
 use crate::oauth::error::OAuthError;
+use crate::page::App;
 use crate::problem::Problem;
 
 impl OAuth {
@@ -48,6 +50,16 @@ impl OAuth {
                 self.resources.gateway
             ))
         })
+    }
+
+    /// Where people are told that a token is to be used, if that is not behind the gateway: the host of the
+    /// resource, and the whole name of one that is no address.
+    pub(super) fn used_at(&self, audience: Option<&Resource>) -> Option<String> {
+        let is_behind = |resource: &&Resource| self.resources.of_routes.contains(resource);
+        let outside = audience.filter(|resource| !is_behind(resource))?;
+        let url = Url::parse(outside.as_str()).ok();
+        let address = url.filter(|url| matches!(url.scheme(), "https" | "http"));
+        Some(address.map_or_else(|| outside.to_string(), |url| App::place(&url)))
     }
 }
 

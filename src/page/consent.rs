@@ -24,6 +24,8 @@ pub struct Consent<'a> {
     /// What is asked for, in the words of the scopes. At least one, or it is said that nothing but who the
     /// person is would be known.
     pub scopes: Vec<String>,
+    /// The host where the app is to use it, where that is outside: an API that is not behind the gateway.
+    pub used_at: Option<String>,
 }
 
 impl View for Consent<'_> {

@@ -40,6 +40,8 @@ pub struct DeviceConfirm<'a> {
     pub not_you: String,
     /// What is asked for, in the words of the scopes.
     pub scopes: Vec<String>,
+    /// The host where the app is to use it, where that is outside: an API that is not behind the gateway.
+    pub used_at: Option<String>,
 }
 
 /// What became of it. The rest happens on the device.

@@ -48,6 +48,7 @@ fn consent<'a>(look: &'a Look, leads_to: &[&str]) -> Consent<'a> {
         signed_in_as: HOSTILE.to_owned(),
         not_you: HOSTILE.to_owned(),
         scopes: vec![HOSTILE.to_owned()],
+        used_at: Some(HOSTILE.to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 
 use crate::account::Accounts;
+use crate::account::pace::Pace;
 use crate::authenticate::Authenticator;
 use crate::authenticate::Judge;
 use crate::authenticate::OpaqueSessions;
@@ -93,6 +94,7 @@ pub(super) struct Gates {
     limits: Limits,
     quotas: Vec<Quota>,
     guesses: Arc<Guesses>,
+    pace: Arc<Pace>,
     routes: Arc<Routes>,
     own_cors: Option<Arc<CorsPolicy>>,
     hsts: Hsts,
@@ -108,7 +110,7 @@ impl Assembly {
         let config = &self.config;
         let issuer = config.gateway.issuer();
         let judge = Judge::new(
-            Verifier::new(issuer, config.audiences()),
+            Verifier::new(issuer),
             Arc::clone(&self.keys),
             self.revocations.clone(),
             self.issuers,
@@ -126,6 +128,7 @@ impl Assembly {
         let limits = quotas.general(config);
         let routes = routes(config, &limits, &mut quotas);
         let quotas = quotas.made;
+        let pace = Arc::new(Pace::new(&config.limits));
         let accounts = Arc::new(Accounts {
             rules: config.accounts.clone(),
             admits_bare_tokens: config.admits_bare_tokens(),
@@ -137,6 +140,7 @@ impl Assembly {
             judge: judge.clone(),
             sessions: Arc::clone(&sessions),
             revocations: self.revocations,
+            pace: Arc::clone(&pace),
             hasher: self.hasher,
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -176,6 +180,7 @@ impl Assembly {
             limits,
             quotas,
             guesses: Arc::clone(oauth.guesses()),
+            pace,
             routes: Arc::new(routes),
             judge,
             sessions,
@@ -192,6 +197,11 @@ impl Gates {
     /// How often codes of devices are tried, to be swept as well.
     pub(super) fn guesses(&self) -> &Arc<Guesses> {
         &self.guesses
+    }
+
+    /// How fast users have things made, to be swept too.
+    pub(super) fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     /// All quotas, to be swept now and then.

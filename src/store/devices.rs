@@ -40,6 +40,8 @@ pub struct WaitingDevice {
     pub client: ClientId,
     /// What its tokens would hold.
     pub scopes: Scopes,
+    /// What they would be for; none is the gateway.
+    pub audience: Option<Resource>,
 }
 
 /// What somebody decides about a device.

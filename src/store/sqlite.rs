@@ -323,6 +323,11 @@ const MIGRATIONS: &[Step] = &[
         "where sessions were granted",
         include_str!("migrations/sqlite/0010_where_sessions_were_granted.sql"),
     ),
+    (
+        11,
+        "resources of clients",
+        include_str!("migrations/sqlite/0011_resources_of_clients.sql"),
+    ),
 ];
 
 fn blob(id: Uuid) -> Vec<u8> {

@@ -234,7 +234,7 @@ mod tests {
                 "sid": session("").id.to_string(),
             });
             assert_eq!(claims, expected);
-            let judged = Verifier::new(ISSUER, Vec::new()).verify(&keys, &token, at(5));
+            let judged = Verifier::new(ISSUER).verify(&keys, &token, at(5));
             assert_eq!(judged.unwrap_err(), Invalid::WrongType);
         }
     }

@@ -51,7 +51,9 @@ impl AccessTokens {
 
     /// A token of this session, for the user as just read from the store.
     pub fn issue(&self, keys: &KeySet, user: &User, session: &Session, now: SystemTime) -> String {
-        // A client may read its token, and is told no more of the person than its scopes allow.
+        // A client may read its token: name and address are told where its scopes allow. The rest is what routes
+        // judge and apps are told by, and so is told whatever the scopes: roles without `profile`, and who it is
+        // by the username, or by the verified address of a person who has none, without `email`.
         let tells = |scope| session.client.is_first_party() || session.scopes.has(scope);
         let name = user.name.as_ref().filter(|_| tells(Scope::PROFILE));
         let person = Person {

@@ -167,7 +167,6 @@ impl std::error::Error for Invalid {}
 #[derive(Clone, Debug)]
 pub struct Verifier {
     issuer: Arc<str>,
-    resources: Arc<[Resource]>,
 }
 
 impl Verifier {
@@ -176,11 +175,10 @@ impl Verifier {
     /// How far clocks may differ.
     pub const LEEWAY: Duration = Duration::from_secs(30);
 
-    /// `issuer` is also the audience of most tokens; some are for one of `resources` instead.
-    pub fn new(issuer: &str, resources: Vec<Resource>) -> Self {
+    /// `issuer` is also the audience of most tokens; some are for a resource instead.
+    pub fn new(issuer: &str) -> Self {
         Self {
             issuer: issuer.into(),
-            resources: resources.into(),
         }
     }
 
@@ -212,19 +210,21 @@ impl Verifier {
             .map_err(|_| Invalid::BadClaims)
     }
 
-    /// For whom a token is: for us, or for resources that we know; whether a route is of those is for
-    /// the route to say. One for nobody that we know is refused here.
+    /// For whom a token is: for us, or for resources. Which resources there are is no question here: our own
+    /// keys sign only what we issued, for a resource that its client could ask for then. There is no list to
+    /// compare with that would be right, either: clients are made, changed and deleted while we run, and
+    /// what they got must be found by whoever revokes it all the same. Nobody takes an [`Audience::Resources`]
+    /// for themselves: a route admits only its own `audience`, our endpoints none. One for nobody is refused
+    /// here.
     fn audience(&self, named: Option<&Value>) -> Result<Audience, Invalid> {
-        let is_named = |text: &str| texts(named).any(|named| named == text);
-        if is_named(&self.issuer) {
+        if texts(named).any(|named| *named == *self.issuer) {
             return Ok(Audience::Gateway);
         }
-        let known = self.resources.iter();
-        let known: Vec<_> = known.filter(|known| is_named(known.as_str())).collect();
-        if known.is_empty() {
-            return Err(Invalid::WrongAudience);
+        let resources = texts(named).filter_map(|named| Resource::parse(named).ok());
+        match resources.collect::<Vec<_>>() {
+            none if none.is_empty() => Err(Invalid::WrongAudience),
+            resources => Ok(Audience::Resources(resources)),
         }
-        Ok(Audience::Resources(known.into_iter().cloned().collect()))
     }
 
     /// Of a token of ours. Its audience is not only right or wrong, and so not asked for here: see

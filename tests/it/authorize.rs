@@ -1,5 +1,7 @@
 //! `oauth/authorize` and the consent page: who asks, where the answer goes, whether the person may and wants to.
 
+mod bounds;
+
 use std::time::Duration;
 
 use reqwest::Method;

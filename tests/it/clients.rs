@@ -235,6 +235,10 @@ fn the_command_makes_every_kind_of_client() {
         "notes:read",
         "--role",
         "staff",
+        "--resource",
+        "https://api.example.com",
+        "--resource",
+        "urn:example:ledger",
     ];
     let made = run(&public).expect(0).stdout;
     assert_eq!(made, "made phone; it is public and has no secret\n");
@@ -248,6 +252,7 @@ fn the_command_makes_every_kind_of_client() {
         "redirect_uris": ["com.example.notes:/cb"],
         "post_logout_redirect_uris": ["com.example.notes:/bye"],
         "consent": "ask", "roles": ["staff"],
+        "resources": ["https://api.example.com", "urn:example:ledger"],
     });
     assert_eq!(shown, expected);
     let shown = run(&["client", "show", "web"]).expect(0).stdout;
@@ -267,6 +272,24 @@ fn the_command_makes_every_kind_of_client() {
     ];
     assert!(run(&both).expect(0).stdout.starts_with("ptc_cs_"));
 
+    // In the words of `check`, and made all the same, as by the file.
+    let add = |id: &'static str, more: &[&'static str]| {
+        let ran = run(&[&["client", "add", id, "--redirect-uri"], more].concat()).expect(0);
+        let words = "warning: consent: a native app cannot prove that it is itself";
+        ran.stderr.contains(words)
+    };
+    let skip = ["--consent", "skip"];
+    for (id, more, is_risky) in [
+        ("cli", &["http://127.0.0.1/cb", "--public"][..], true),
+        ("mobile", &["com.example.app:/cb", "--public"], true),
+        ("spa", &["https://spa.example/cb", "--public"], false),
+        ("local", &["http://127.0.0.1/cb"], false),
+    ] {
+        assert_eq!(add(id, &[more, &skip].concat()), is_risky, "{id}");
+        run(&["client", "show", id]).expect(0);
+    }
+    assert!(!add("asks", &["http://127.0.0.1/cb", "--public"]));
+
     let refused = |arguments: &[&str], why: &str| {
         let ran = run(&[&["client"], arguments].concat()).expect(1);
         assert!(ran.stderr.contains(why), "{arguments:?}: {}", ran.stderr);
@@ -284,4 +307,8 @@ fn the_command_makes_every_kind_of_client() {
     refused(&add(&["--scope", "nothing"]), "there is no scope nothing");
     refused(&add(&["--scope", "openid"]), "about people");
     refused(&add(&["--consent", "never"]), "ask or skip");
+    refused(
+        &add(&["--resource", "api.example.com"]),
+        "an absolute URI without fragment",
+    );
 }

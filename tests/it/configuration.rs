@@ -211,7 +211,7 @@ async fn a_store_that_cannot_be_used_is_left_as_it_is() {
     };
     version(999).await;
     refused(&["a newer version of portcullis made it"]);
-    version(10).await;
+    version(11).await;
 
     // And once it is repaired, everything is there.
     let served = Served::start(&folder).await;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod on_the_page;
+mod pace;
 
 use std::time::Duration;
 

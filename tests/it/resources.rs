@@ -1,5 +1,7 @@
 //! Resources: tokens that are for one of them alone (RFC 8707), and how each is found (RFC 9728).
 
+mod shown;
+
 use http::Method;
 use portcullis::store::KeyPurpose;
 use serde_json::Value;
@@ -8,8 +10,10 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::harness::binary::portcullis;
+use crate::harness::binary::portcullis_reading;
 use crate::harness::caller::Answer;
 use crate::harness::caller::Caller;
+use crate::harness::eventually;
 use crate::harness::forge::Signer;
 use crate::harness::forge::Token;
 use crate::harness::gateway::Folder;
@@ -21,6 +25,7 @@ const OTHER_SECRET: &str = "b7Q1sD4fG9hJ2kL6zX3cV8nM5wE0rTyU";
 const API: &str = "https://api.localhost/v1";
 const SHOP: &str = "https://shop.localhost";
 const ELSEWHERE: &str = "https://elsewhere.example";
+const FAR: &str = "https://far.example/v1";
 
 async fn started() -> (Gateway, Upstream) {
     let app = Upstream::start().await;
@@ -254,6 +259,75 @@ async fn a_client_may_ask_for_its_own_resources_and_is_refused_what_there_is_not
     let for_gateway = token(&gateway, "").await;
     let told = ask(&caller, "introspect", &[("token", &for_gateway)]).await;
     assert_eq!(told.expect(200).json()["aud"], "https://localhost");
+}
+
+// SECURITY 21, 42
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_a_command_made_may_ask_for_resources_of_its_own_as_one_of_the_file() {
+    let (gateway, app) = started().await;
+    let caller = gateway.anonymous();
+    let folder = gateway.folder();
+    let add = ["client", "add", "late", "--resource", FAR];
+    let secret = portcullis(folder, &add).expect(0).stdout;
+    let late = [("client_id", "late"), ("client_secret", secret.trim())];
+    let asks = async |endpoint: &str, form: &[(&str, &str)]| {
+        ask(&caller, endpoint, &[form, &late].concat()).await
+    };
+    let token = async |resource: &str| {
+        let got = asks("token", &[GRANT, ("resource", resource)]).await;
+        let got = got.expect(200).json();
+        got["access_token"].as_str().unwrap().to_owned()
+    };
+    let far = token(FAR).await;
+    assert_eq!(Token::read(&far).payload["aud"], FAR);
+    // What is another client's own is not its own, nor the other way about.
+    for resource in [ELSEWHERE, "https://far.example/v2"] {
+        let refused = asks("token", &[GRANT, ("resource", resource)]).await;
+        assert_eq!(refused.expect(400).json()["error"], "invalid_target");
+    }
+    let other = ask(&caller, "token", &[GRANT, ("resource", FAR)]).await;
+    assert_eq!(other.expect(400).json()["error"], "invalid_target");
+
+    // It opens nothing here, neither a route nor an endpoint of the gateway, and changes no account.
+    opens(&gateway, &app, &far, &[]).await;
+    let stranger = caller.with_token(&far);
+    for path in [
+        "/optional",
+        "/auth/me",
+        "/auth/sessions",
+        "/auth/tokens",
+        "/auth/oauth/userinfo",
+    ] {
+        stranger.get(path).await.expect_invalid_token(path);
+    }
+    for path in ["/auth/logout", "/auth/password", "/auth/tokens"] {
+        let answer = stranger.post(path, &json!({})).await;
+        answer.expect_invalid_token(path);
+    }
+    app.assert_untouched();
+
+    // Its client asks about it and gives it up; to others it is nothing.
+    let form = [("token", &*far)];
+    let told = asks("introspect", &form).await.expect(200).json();
+    assert_eq!((&told["active"], &told["aud"]), (&json!(true), &json!(FAR)));
+    let told = ask(&caller, "introspect", &form).await.expect(200).json();
+    assert_eq!(told, json!({"active": false}));
+    ask(&caller, "revoke", &form).await.expect(200);
+    let told = asks("introspect", &form).await.expect(200).json();
+    assert_eq!(told["active"], true, "another client's word");
+    asks("revoke", &form).await.expect(200);
+    let told = asks("introspect", &form).await.expect(200).json();
+    assert_eq!(told, json!({"active": false}));
+
+    // So does whoever finds one somewhere.
+    let found = token(FAR).await;
+    let ended = portcullis_reading(folder, &["token", "revoke", "-"], &found).expect(0);
+    assert!(ended.stdout.contains("is ended"), "{}", ended.stdout);
+    eventually("the end of a session", async || {
+        let told = asks("introspect", &[("token", &found)]).await.expect(200);
+        (told.json() == json!({"active": false})).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,7 +46,7 @@ impl Bench {
         let revocations = Arc::new(Revocations::default());
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::for_test(Algorithm::Es256)));
         let judge = Judge::new(
-            Verifier::new("https://localhost", Vec::new()),
+            Verifier::new("https://localhost"),
             keys,
             Arc::clone(&revocations),
             Arc::default(),

@@ -68,7 +68,7 @@ fn client(value: Value<'_>, declared: &[(Scope, String)]) -> Option<Client> {
         for (key, why) in client.conflicts().into_iter().filter(|_| is_whole) {
             tell(table, key, why);
         }
-        warn_of_impostors(table, &client);
+        warn_of_risks(table, &client);
         Some(client)
     })?
 }
@@ -129,17 +129,10 @@ fn hash(value: Value<'_>) -> Option<TokenHash> {
     Some(Client::hash(&text.value))
 }
 
-/// RFC 8252 §8.6: whoever runs a program on a person's machine can say to be this client there.
-fn warn_of_impostors(table: &Table<'_>, client: &Client) {
-    let is_native = client.redirect_uris.iter().any(RedirectUri::is_native);
-    if client.is_public()
-        && is_native
-        && client.consent == Consent::Skip
-        && let Some(consent) = table.get("consent")
+fn warn_of_risks(table: &Table<'_>, client: &Client) {
+    if let Some((key, why)) = client.risk()
+        && let Some(value) = table.get(key)
     {
-        consent.warning(
-            "a native app cannot prove that it is itself, and nobody would be asked: any program on a \
-             person's machine gets what this client may hold",
-        );
+        value.warning(why);
     }
 }

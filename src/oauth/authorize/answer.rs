@@ -3,6 +3,7 @@
 
 use axum::response::Response;
 
+use crate::limiter::TooMany;
 use crate::oauth::OAuth;
 use crate::oauth::error::described;
 use crate::oauth::relay::with_parameters;
@@ -36,6 +37,12 @@ impl Denial {
         tracing::error!(%error, "the store does not answer");
         let detail = Problem::store_unavailable().detail;
         Self::new("temporarily_unavailable", detail)
+    }
+
+    /// Nor can it be a 429.
+    pub(super) fn too_many(TooMany(seconds): TooMany) -> Self {
+        let why = format!("This account got too many codes: try again in {seconds} seconds.");
+        Self::new("temporarily_unavailable", why)
     }
 }
 

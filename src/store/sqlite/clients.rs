@@ -61,8 +61,8 @@ impl Store {
         let mut transaction = self.write().await?;
         let made = sqlx::query(
             "INSERT INTO clients (id, name, secret, redirect_uris, post_logout_redirect_uris, scopes, \
-             grants, consent, roles, disabled, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10) ON CONFLICT DO NOTHING",
+             grants, consent, roles, resources, disabled, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11) ON CONFLICT DO NOTHING",
         )
         .bind(client.id.as_str())
         .bind(client.name.as_ref().map(DisplayName::as_str))
@@ -73,6 +73,7 @@ impl Store {
         .bind(words(&client.grants, |grant| grant.word()))
         .bind(client.consent.word())
         .bind(users::joined(&client.roles))
+        .bind(words(&client.resources, Resource::as_str))
         .bind(millis(now))
         .execute(&mut *transaction)
         .await?;
@@ -248,7 +249,7 @@ fn client_from(row: &SqliteRow) -> Result<StoredClient, sqlx::Error> {
             grants: parsed(row, "grants", |text| list(text, Grant::parse))?,
             consent: parsed(row, "consent", Consent::parse)?,
             roles: parsed(row, "roles", users::split)?,
-            resources: Vec::new(),
+            resources: parsed(row, "resources", |text| list(text, Resource::parse))?,
         },
         disabled: row.try_get("disabled")?,
         created_at: time(row, "created_at")?,

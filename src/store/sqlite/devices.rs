@@ -76,6 +76,7 @@ impl Store {
             Ok::<_, sqlx::Error>(WaitingDevice {
                 client: parsed(row, "client", ClientId::parse)?,
                 scopes: parsed(row, "scopes", Scopes::parse)?,
+                audience: parsed_if_any(row, "audience", Resource::parse)?,
             })
         });
         Ok(waiting.transpose()?)

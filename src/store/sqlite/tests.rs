@@ -167,7 +167,7 @@ async fn a_newer_schema_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     let store = Store::open(&path, Open::Create).await.unwrap();
-    sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 10")
+    sqlx::query("UPDATE _sqlx_migrations SET version = 999 WHERE version = 11")
         .execute(&store.writer)
         .await
         .unwrap();

@@ -104,7 +104,7 @@ mod tests {
             };
             token.sign(keys, now)
         };
-        let read = |token: &str| Verifier::new(ISSUER, Vec::new()).id_token_hint(&keys, token);
+        let read = |token: &str| Verifier::new(ISSUER).id_token_hint(&keys, token);
         let token = signed(ISSUER, &keys);
         let expected = IdTokenHint {
             client: session.client.clone(),

@@ -89,7 +89,7 @@ fn issued(keys: &KeySet) -> String {
 }
 
 fn judge(keys: &KeySet, token: &str) -> Result<Claims, Invalid> {
-    Verifier::new(ISSUER, Vec::new()).verify(keys, token, at(NOW))
+    Verifier::new(ISSUER).verify(keys, token, at(NOW))
 }
 
 /// The parts of a good token, to be tampered with.
@@ -203,6 +203,33 @@ fn an_unverified_address_is_not_told() {
     let claims = judge(&keys, &token).unwrap();
     assert_eq!(claims.email, None);
     assert_eq!(claims.preferred_username, Some(user.id.to_string()));
+}
+
+#[test]
+fn a_clients_token_tells_name_and_address_by_its_scopes_and_roles_and_username_without() {
+    let keys = KeySet::for_test(KeyAlgorithm::Es256);
+    let tokens = AccessTokens::new(ISSUER, Duration::from_secs(900));
+    let nameless = User {
+        username: None,
+        ..user()
+    };
+    let told = |user: &User, scopes: &str| {
+        let session = Session {
+            client: ClientId::parse("notes-sync").unwrap(),
+            scopes: Scopes::parse(scopes).unwrap(),
+            ..session()
+        };
+        let claims = judge(&keys, &tokens.issue(&keys, user, &session, at(NOW))).unwrap();
+        assert_eq!(claims.roles, user.roles);
+        let username = claims.preferred_username.unwrap();
+        (username, claims.name.is_some(), claims.email.is_some())
+    };
+    let alice = || "alice".to_owned();
+    assert_eq!(told(&user(), "notes:read"), (alice(), false, false));
+    assert_eq!(told(&user(), "profile"), (alice(), true, false));
+    assert_eq!(told(&user(), "email"), (alice(), false, true));
+    let address = "alice@example.com".to_owned();
+    assert_eq!(told(&nameless, "notes:read"), (address, false, false));
 }
 
 // SECURITY 19

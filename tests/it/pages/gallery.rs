@@ -158,6 +158,14 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
             },
             signed_in_as: format!("{}@example.com", "a".repeat(60)),
             scopes: (0..9).map(|_| format!("Read {LONG}")).collect(),
+            used_at: Some(format!("{}.example.com:8443", "a".repeat(60))),
+            ..consent(look)
+        }),
+    );
+    add(
+        "consent-elsewhere",
+        ok(&Consent {
+            used_at: Some("api.example.com".to_owned()),
             ..consent(look)
         }),
     );
@@ -165,6 +173,7 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
         "consent-nothing",
         ok(&Consent {
             scopes: Vec::new(),
+            used_at: Some("urn:example:ledger".to_owned()),
             ..consent(look)
         }),
     );
@@ -187,19 +196,12 @@ pub(crate) fn of(look: &Look, prefix: &str) -> Pages {
             ),
         }),
     );
+    add("device-confirm", ok(&device_confirm(look)));
     add(
-        "device-confirm",
+        "device-confirm-elsewhere",
         ok(&DeviceConfirm {
-            look,
-            form: form("oauth/device"),
-            code: "WDJB-MJHT".to_owned(),
-            app: App {
-                name: "Living Room TV".to_owned(),
-                host: None,
-            },
-            signed_in_as: "alice".to_owned(),
-            not_you: "/auth/login".to_owned(),
-            scopes: words(),
+            used_at: Some("api.example.com".to_owned()),
+            ..device_confirm(look)
         }),
     );
     for (name, is_allowed) in [("device-allowed", true), ("device-denied", false)] {
@@ -371,6 +373,23 @@ fn consent(look: &Look) -> Consent<'_> {
         signed_in_as: "alice".to_owned(),
         not_you: "/auth/login".to_owned(),
         scopes: words(),
+        used_at: None,
+    }
+}
+
+fn device_confirm(look: &Look) -> DeviceConfirm<'_> {
+    DeviceConfirm {
+        look,
+        form: form("oauth/device"),
+        code: "WDJB-MJHT".to_owned(),
+        app: App {
+            name: "Living Room TV".to_owned(),
+            host: None,
+        },
+        signed_in_as: "alice".to_owned(),
+        not_you: "/auth/login".to_owned(),
+        scopes: words(),
+        used_at: None,
     }
 }
 

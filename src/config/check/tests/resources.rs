@@ -122,12 +122,6 @@ fn a_client_may_ask_for_the_gateway_for_what_is_a_routes_and_for_its_own() {
         all.find("https://elsewhere.example", &[]),
         Err(UnknownResource)
     );
-    let known: Vec<_> = config.audiences();
-    let known: Vec<_> = known.iter().map(|it| it.as_str()).collect();
-    assert_eq!(
-        known,
-        ["https://a.example/v1", "https://elsewhere.example/"]
-    );
     bad(
         &format!("{CLIENT}resources = [\"elsewhere\", \"urn:a\", \"urn:a\"]"),
         &[("9:14", "absolute URI"), ("9:36", "listed twice")],
