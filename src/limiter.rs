@@ -7,6 +7,7 @@
 mod table;
 mod tally;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -21,11 +22,16 @@ use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::clock::DefaultClock;
 use governor::middleware::StateInformationMiddleware;
+use http::HeaderName;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
 
 use crate::config::Rate;
 use crate::domain::ClientId;
 use crate::domain::Subject;
 use crate::limiter::table::Table;
+use crate::problem::Problem;
 
 pub use crate::limiter::tally::Tally;
 
@@ -90,9 +96,41 @@ pub enum Verdict {
     },
 }
 
-/// Too many; after so many seconds there is another try.
-#[derive(Clone, Copy, Debug)]
-pub struct TooMany(pub u32);
+/// None was left, and what is told of that.
+#[derive(Clone, Debug)]
+pub struct TooMany {
+    /// After how many seconds one would be admitted, rounded up and never 0.
+    pub retry_after_seconds: u32,
+    policy: String,
+    state: String,
+}
+
+impl TooMany {
+    /// 429, in these words.
+    pub fn problem(&self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail);
+        self.headers().fold(problem, |problem, (name, value)| {
+            problem.with_header(name, value)
+        })
+    }
+
+    /// What every 429 carries.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let text = |name, text: &str| Some((name, HeaderValue::try_from(text).ok()?));
+        let wait = HeaderValue::from(self.retry_after_seconds);
+        let fields = [
+            Some((header::RETRY_AFTER, wait)),
+            text(RATE_LIMIT_POLICY, &self.policy),
+            text(RATE_LIMIT, &self.state),
+        ];
+        fields.into_iter().flatten()
+    }
+}
+
+/// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3).
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// One named policy with its own table of counts, shared by all cores.
 ///
@@ -181,7 +219,16 @@ impl<C: Clock> Policy<C> {
             Verdict::Admitted { .. } => Ok(()),
             Verdict::Refused {
                 retry_after_seconds,
-            } => Err(TooMany(retry_after_seconds)),
+            } => Err(self.too_many(retry_after_seconds)),
+        }
+    }
+
+    /// What is told of a refusal.
+    pub fn too_many(&self, retry_after_seconds: u32) -> TooMany {
+        TooMany {
+            retry_after_seconds,
+            policy: self.item.clone(),
+            state: self.state(0, retry_after_seconds),
         }
     }
 

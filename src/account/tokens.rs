@@ -146,7 +146,8 @@ pub async fn make_one(
     let may_hold = &signed_in.identity.claims().scopes;
     let token = asked.check(signed_in.user, may_hold, accounts.admits_bare_tokens, now)?;
     // Those that were revoked again leave a row as well.
-    accounts.pace.count_token(token.user).map_err(too_fast)?;
+    let counted = accounts.pace.count_token(token.user);
+    counted.map_err(|too_many| too_fast(&too_many))?;
     let new = NewPersonalToken {
         token: token.clone(),
         address: origin.address,
@@ -275,9 +276,11 @@ fn too_many() -> Problem {
     Problem::new(StatusCode::CONFLICT, "too_many_tokens", detail)
 }
 
-fn too_fast(TooMany(seconds): TooMany) -> Problem {
-    let detail = format!("You have made too many personal tokens: try again in {seconds} s.");
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail).retry_after(seconds)
+fn too_fast(too_many: &TooMany) -> Problem {
+    let seconds = too_many.retry_after_seconds;
+    too_many.problem(format!(
+        "You have made too many personal tokens: try again in {seconds} s."
+    ))
 }
 
 /// As JSON.

@@ -17,6 +17,7 @@ use crate::gate::route::Permit;
 use crate::gate::source::Source;
 use crate::limiter::LimitKey;
 use crate::limiter::Policy;
+use crate::limiter::TooMany;
 use crate::limiter::Verdict;
 use crate::telemetry::metrics::LimitMetrics;
 
@@ -53,12 +54,8 @@ pub struct Limits {
 pub struct Limited {
     /// What it allows.
     pub rate: Rate,
-    /// Its item of `RateLimit-Policy`.
-    pub policy: String,
-    /// `RateLimit`.
-    pub state: String,
-    /// Seconds, at least 1.
-    pub retry_after_seconds: u32,
+    /// What is told of it.
+    pub too_many: TooMany,
 }
 
 /// What the limits of one request left over: the scarcest is told to the caller.
@@ -194,9 +191,7 @@ impl Quota {
                 metrics.refused();
                 Err(Limited {
                     rate: *rate,
-                    policy: policy.item().to_owned(),
-                    state: policy.state(0, retry_after_seconds),
-                    retry_after_seconds,
+                    too_many: policy.too_many(retry_after_seconds),
                 })
             }
         }

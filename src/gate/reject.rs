@@ -22,11 +22,6 @@ use crate::problem::Problem;
 use crate::telemetry::access::Decision;
 use crate::upstream::UpstreamError;
 
-/// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10 §3).
-pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10 §4).
-pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-
 /// Why a request was not forwarded, or its answer not given.
 #[derive(Clone, Debug)]
 pub enum Rejection {
@@ -220,18 +215,11 @@ fn of_malformed(malformed: Malformed) -> Problem {
 }
 
 fn of_limited(limited: &Limited) -> Problem {
-    let Limited {
-        rate,
-        policy,
-        state,
-        retry_after_seconds,
-    } = limited;
-    let detail =
-        format!("Too many requests: {rate} are allowed. Try again in {retry_after_seconds} s.");
-    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail)
-        .retry_after(*retry_after_seconds);
-    let problem = with(problem, RATE_LIMIT_POLICY, policy);
-    with(problem, RATE_LIMIT, state)
+    let Limited { rate, too_many } = limited;
+    let seconds = too_many.retry_after_seconds;
+    too_many.problem(format!(
+        "Too many requests: {rate} are allowed. Try again in {seconds} s."
+    ))
 }
 
 fn of_unrouted(unrouted: &Unrouted) -> Problem {

@@ -166,7 +166,7 @@ impl OAuth {
         }
         // Each leaves a row, and so does the session that it opens.
         let counted = accounts.pace.count_code(user.id);
-        counted.map_err(Denial::too_many)?;
+        counted.map_err(|too_many| Denial::too_many(&too_many))?;
         let code = OneUse::fresh(&accounts.vault, Kind::AuthorizationCode);
         let new = NewCode {
             hash: code.hash(),
@@ -204,6 +204,8 @@ impl OAuth {
         match client.consent {
             Consent::Skip => Ok(false),
             Consent::Ask if asked.is_native => Ok(true),
+            // What was once allowed was allowed for here.
+            Consent::Ask if self.used_at(asked.audience.as_ref()).is_some() => Ok(true),
             Consent::Ask => {
                 let consented = self.accounts.store.consented(user.id, &client.id).await;
                 let consented = consented.map_err(|error| Denial::unavailable(&error))?;

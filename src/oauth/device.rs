@@ -89,7 +89,7 @@ pub async fn post(State(oauth): State<Arc<OAuth>>, posted: Posted) -> Result<Res
         .guesses
         .count_try(signed_in.user, visit.origin.address);
     if let Err(too_many) = counted {
-        return Ok(again(slow_down(too_many)));
+        return Ok(again(slow_down(&too_many)));
     }
     let user_code = user_code_mac(&accounts.vault, &code);
     let now = accounts.clock.now();
@@ -207,10 +207,8 @@ fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_device", detail)
 }
 
-fn slow_down(TooMany(seconds): TooMany) -> Problem {
-    let detail = "Too many codes were tried. Wait a few minutes, and try again.";
-    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail);
-    problem.retry_after(seconds)
+fn slow_down(too_many: &TooMany) -> Problem {
+    too_many.problem("Too many codes were tried. Wait a few minutes, and try again.")
 }
 
 const PAGE: &str = "oauth/device";

@@ -128,13 +128,12 @@ impl IntoResponse for OAuthError {
             let basic = HeaderValue::from_static("Basic realm=\"portcullis\", charset=\"UTF-8\"");
             headers.insert(header::WWW_AUTHENTICATE, basic);
         }
-        let wait = match self {
-            Self::Unavailable => Some(5),
-            Self::TooMany(TooMany(seconds)) => Some(seconds),
-            _ => None,
-        };
-        if let Some(seconds) = wait {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        match self {
+            Self::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(5));
+            }
+            Self::TooMany(too_many) => headers.extend(too_many.headers()),
+            _ => {}
         }
         response
     }

@@ -24,6 +24,8 @@ use crate::intake::Fields;
 use crate::intake::Origin;
 use crate::oauth::OAuth;
 use crate::oauth::relay::REQUEST;
+use crate::oauth::relay::TOO_LONG;
+use crate::oauth::relay::is_too_long;
 use crate::oauth::relay::with_parameters;
 use crate::page::AskedBy;
 use crate::page::Failure;
@@ -129,6 +131,9 @@ impl OAuth {
             (fields, None) => fields,
             (_, Some(fault)) => return Err(refuse("bad_form", &fault.to_string())),
         };
+        if is_too_long(query) {
+            return Err(refuse("bad_form", TOO_LONG));
+        }
         let hint = fields.get("id_token_hint");
         let hint = hint.and_then(|hint| self.accounts.judge.id_token_hint(hint));
         let said = fields.get("client_id");

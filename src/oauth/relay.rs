@@ -43,6 +43,20 @@ impl OAuth {
 /// The hidden field of pages that ask a person about a request: its query.
 pub(super) const REQUEST: &str = "request";
 
+/// Whether a query is too long for the forms of our pages, which carry it encoded once more: said at the start,
+/// and not to the person who has just answered one. A form has 16 KiB, and of these somebody who registers needs
+/// up to 5.5 KiB for themselves.
+pub(super) fn is_too_long(query: &str) -> bool {
+    let pieces = url::form_urlencoded::byte_serialize(query.as_bytes());
+    let carried: usize = pieces.map(str::len).sum();
+    carried > CARRIED_BYTES_MAX
+}
+
+const CARRIED_BYTES_MAX: usize = 10 * 1024;
+/// What is said of it.
+pub(super) const TOO_LONG: &str =
+    "The request has more than 10 KiB, percent-encoded once more: make the state shorter.";
+
 /// A registered URI with parameters more. It stays as it is, its own query as well (RFC 6749 §3.1.2).
 pub(super) fn with_parameters(uri: &str, said: &[(&str, &str)]) -> String {
     let mut url = uri.to_owned();

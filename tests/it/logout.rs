@@ -359,6 +359,28 @@ async fn it_leads_nowhere_that_is_not_registered() {
 
 /// §2: apps may post as well. A browser sends no cookie along with that.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_as_long_as_our_page_can_carry() {
+    let (_gateway, _caller, alice) = started().await;
+    let of = |bytes| link(&[CLIENT, BYE, ("state", &"s".repeat(bytes))]);
+    let carried = |link: &str| {
+        let query = link.split_once('?').unwrap().1;
+        let carried: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        carried.len()
+    };
+    let longest = 10 * 1024 - carried(&of(0));
+    let page = is_asked(&alice, alice.open(&of(longest)).await, NAME).await;
+    let beyond = alice.open(&of(longest + 1)).await;
+    let refused = beyond.expect_page(400, "bad_form");
+    assert!(refused.text().contains("10 KiB"), "{}", refused.text());
+    let done = alice.submit(&page.form(CONFIRM), &[]).await.expect(303);
+    assert!(
+        done.header("location")
+            .starts_with("https://notes.example.com/bye?state=ss")
+    );
+    assert!(!is_signed_in(&alice).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_may_post() {
     let (_gateway, caller, alice) = started().await;
     let token = id_token(NOTES, &caller, &alice).await;

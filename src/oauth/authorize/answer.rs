@@ -40,7 +40,8 @@ impl Denial {
     }
 
     /// Nor can it be a 429.
-    pub(super) fn too_many(TooMany(seconds): TooMany) -> Self {
+    pub(super) fn too_many(too_many: &TooMany) -> Self {
+        let seconds = too_many.retry_after_seconds;
         let why = format!("This account got too many codes: try again in {seconds} seconds.");
         Self::new("temporarily_unavailable", why)
     }

@@ -18,6 +18,8 @@ use crate::oauth::OAuth;
 use crate::oauth::authorize::answer::Denial;
 use crate::oauth::authorize::answer::Reply;
 use crate::oauth::error::OAuthError;
+use crate::oauth::relay::TOO_LONG;
+use crate::oauth::relay::is_too_long;
 use crate::problem::Problem;
 
 /// A request that is good in itself. Whether the person may and wants to is another question.
@@ -96,17 +98,6 @@ impl Asked {
     }
 }
 
-/// Whether our pages could not carry this request: it goes along in a hidden field of their forms and in the
-/// address of the sign-in page, encoded once more, as it was sent and as [`begun_at`] spells it. Said at the
-/// start, and not to the person who has just allowed it.
-fn is_too_long(query: &str) -> bool {
-    let carried = |query: &str| -> usize {
-        let pieces = url::form_urlencoded::byte_serialize(query.as_bytes());
-        pieces.map(str::len).sum()
-    };
-    carried(query).max(carried(&begun_at(query, LATEST))) > CARRIED_BYTES_MAX
-}
-
 /// The same request, with the time at which it leads to the sign-in page.
 pub(super) fn begun_at(query: &str, now: u64) -> String {
     let pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -157,7 +148,10 @@ impl OAuth {
         };
         let denied = match fault {
             Some(fault) => Err(Denial::new("invalid_request", fault.to_string())),
-            None if is_too_long(query) => Err(Denial::new("invalid_request", TOO_LONG)),
+            // As it was sent, and as it leads to the sign-in page and back.
+            None if is_too_long(query) || is_too_long(&begun_at(query, LATEST)) => {
+                Err(Denial::new("invalid_request", TOO_LONG))
+            }
             None => self.judge(client, &reply, &fields),
         };
         denied.map_err(|denial| Wrong::Reply(reply, denial))
@@ -287,10 +281,6 @@ const NOT_SUPPORTED: [(&str, &str); 3] = [
 const BEGUN_AT: &str = "begun_at";
 /// With ten digits, as times have until the year 2286.
 const LATEST: u64 = 9_999_999_999;
-/// A form has 16 KiB, and of these somebody who registers needs up to 5.5 KiB for themselves.
-const CARRIED_BYTES_MAX: usize = 10 * 1024;
-const TOO_LONG: &str =
-    "The request has more than 10 KiB, percent-encoded once more: make the state shorter.";
 /// Of what is kept or shown: nobody needs more.
 const TEXT_BYTES_MAX: usize = 512;
 

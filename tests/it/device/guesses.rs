@@ -16,6 +16,9 @@ async fn until_spent(tries: impl AsyncFn() -> Answer) -> usize {
         let answer = tries().await;
         let wait = answer.header("retry-after").parse::<u64>();
         if answer.status == 429 && wait.unwrap() >= 3 {
+            let state = answer.header("ratelimit");
+            assert!(state.contains(";r=0;t="), "{state}");
+            assert_ne!(answer.header("ratelimit-policy"), "");
             return done;
         }
     }

@@ -40,6 +40,10 @@ async fn nobody_makes_and_revokes_tokens_without_end() {
     let wait: u32 = refused.header("retry-after").parse().unwrap();
     assert!(wait <= 60, "{wait}");
     assert!(refused.text().contains(&format!("in {wait} s.")));
+    let policy = "\"personal_tokens\";q=60;w=3600";
+    assert_eq!(refused.header("ratelimit-policy"), policy);
+    let state = format!("\"personal_tokens\";r=0;t={wait}");
+    assert_eq!(refused.header("ratelimit"), state);
     assert!(listed(&alice).await.is_empty(), "nothing was half done");
 
     // Neither in a browser of hers; what cannot be had is still said by name, and others make theirs.

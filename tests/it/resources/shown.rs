@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::harness::app::App;
+use crate::harness::app::said;
 use crate::harness::caller::Answer;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::FormBody as _;
@@ -80,5 +81,35 @@ async fn people_are_told_where_a_token_is_used_that_is_not_for_here() {
         let form = page.form("/auth/oauth/device");
         let page = alice.submit(&form, &[("user_code", code)]).await;
         expect_told(&page.expect(200), host);
+    }
+}
+
+/// What was allowed for here was not allowed for there.
+// SECURITY 43
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_asked_each_time_where_a_token_is_not_for_here() {
+    let gateway = Gateway::start(LINES);
+    let alice = Person::signed_in(gateway.anonymous(), "alice").await;
+    WEB.code(&alice, "notes:read").await;
+    for (resource, host) in TOLD {
+        let asked = WEB.request("notes:read", &[("resource", resource)]);
+        let answer = alice.open(&asked).await;
+        match host {
+            None => assert!(said(&answer.expect(303)).contains_key("code"), "{resource}"),
+            Some(_) => {
+                let form = answer.expect(200).form("/auth/oauth/consent");
+                let allowed = alice.submit(&form, &[("decision", "allow")]).await;
+                assert!(
+                    said(&allowed.expect(303)).contains_key("code"),
+                    "{resource}"
+                );
+                alice.open(&asked).await.expect(200);
+            }
+        }
+        let silent = [("resource", resource), ("prompt", "none")];
+        let silent = alice.open(&WEB.request("notes:read", &silent)).await;
+        let error = host.map(|_| "consent_required");
+        let told = said(&silent.expect(303));
+        assert_eq!(told.get("error").map(String::as_str), error, "{resource}");
     }
 }
