@@ -5,6 +5,7 @@
 //! wait for the database, and no decision may hide in a layer.
 
 pub mod answer;
+pub mod arrival;
 pub mod certificate;
 mod cookie;
 pub mod cors;
@@ -43,7 +44,6 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
-use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
@@ -55,13 +55,13 @@ use crate::authenticate::Identity;
 use crate::authenticate::OpaqueSessions;
 use crate::authenticate::ShownToken;
 use crate::authenticate::Unauthenticated;
-use crate::body::ClientBody;
 use crate::config::Auth;
 use crate::config::Target;
 use crate::gate::answer::AnswerBody;
 use crate::gate::answer::Record;
 use crate::gate::answer::Scribe;
 use crate::gate::answer::Trail;
+use crate::gate::arrival::Arrival;
 use crate::gate::cookie::clear_cookie;
 use crate::gate::cookie::keep_private;
 use crate::gate::cors::CorsPolicy;
@@ -114,7 +114,7 @@ pub struct Gate {
     /// Where our own endpoints are.
     pub own_paths: OwnPaths,
     /// Who may ask about requests of others.
-    pub callers: Option<Callers>,
+    pub callers: Option<Arc<Callers>>,
     /// Which origins may call our own endpoints.
     pub own_cors: Option<Arc<CorsPolicy>>,
     /// Whether browsers are told to come back over https only.
@@ -170,13 +170,9 @@ enum Destination<'a> {
 }
 
 impl Gate {
-    /// Answers a request, whatever becomes of it.
-    pub async fn answer(
-        &self,
-        connection: &Connection,
-        request: Request<ClientBody>,
-    ) -> Response<AnswerBody> {
-        let attending = pin!(self.attend(connection, request));
+    /// Answers what arrived, whatever becomes of it.
+    pub async fn answer(&self, connection: &Connection, arrival: Arrival) -> Response<AnswerBody> {
+        let attending = pin!(self.attend(connection, arrival));
         // A panic in deciding is contained below, where its request is known; this is for the rest.
         contained(attending).await.unwrap_or_else(|_| {
             self.metrics.panicked();
@@ -184,22 +180,20 @@ impl Gate {
         })
     }
 
-    async fn attend(
-        &self,
-        connection: &Connection,
-        request: Request<ClientBody>,
-    ) -> Response<AnswerBody> {
-        if let Some(callers) = &self.callers
-            && let Some(manner) = callers.manner(connection, &request)
-        {
-            return Box::pin(self.vouch(callers, manner, connection, request)).await;
-        }
-        let inbound = match Inbound::new(connection, request, &self.trust, &self.request_ids) {
-            Ok(inbound) => inbound,
-            Err((malformed, unclean)) => {
+    async fn attend(&self, connection: &Connection, arrival: Arrival) -> Response<AnswerBody> {
+        let inbound = match arrival {
+            Arrival::Request(inbound) => inbound,
+            Arrival::Asks(callers, manner, parts) => {
+                return Box::pin(self.vouch(&callers, manner, connection, *parts)).await;
+            }
+            Arrival::Unreadable(malformed, unclean) => {
                 let rejection = self.unreadable(malformed, &unclean);
                 let record = Box::new(Record::of_unclean(&self.scribe, *unclean));
                 return self.refuse(record, &rejection, None);
+            }
+            Arrival::Panicked => {
+                self.metrics.panicked();
+                return Rejection::Panicked.problem().into_response("-");
             }
         };
         self.count_dropped(&inbound);

@@ -188,9 +188,9 @@ async fn http1_connection(
         move |request: Request<Incoming>| {
             let (gate, tunnel) = (Rc::clone(&gate), Rc::clone(&tunnel));
             let connection = Rc::clone(&connection);
-            let request = request.map(ClientBody::Own);
+            let arrival = gate.receive(&connection, request.map(ClientBody::Own));
             async move {
-                let mut response = gate.answer(&connection, request).await;
+                let mut response = gate.answer(&connection, arrival).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnel.set(Some(begun));
                 }
@@ -242,8 +242,9 @@ async fn http2_connection(
             let (parts, body) = request.into_parts();
             let (body, leftover) = ClientBody::shared(body);
             let request = Request::from_parts(parts, body);
+            let arrival = gate.receive(&connection, request);
             async move {
-                let mut response = gate.answer(&connection, request).await;
+                let mut response = gate.answer(&connection, arrival).await;
                 if let Some(begun) = response.body_mut().take_tunnel() {
                     tunnels.begin(*begun, under_way.lasting());
                 }

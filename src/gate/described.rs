@@ -35,7 +35,7 @@ pub struct Callers {
 
 /// How a caller describes a request, and with it what it makes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub enum Manner {
     /// `X-Original-URL` and `X-Original-Method`: nginx, to which everything but 2xx, 401 and 403 is a
     /// failure of its own.
     Original,

@@ -13,14 +13,12 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
-use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
 use http::request::Parts;
 
 use crate::authenticate::Unauthenticated;
-use crate::body::ClientBody;
 use crate::config::METHOD_OVERRIDES;
 use crate::config::folds_alike;
 use crate::gate::Gate;
@@ -52,9 +50,8 @@ impl Gate {
         callers: &Callers,
         manner: Manner,
         connection: &Connection,
-        request: Request<ClientBody>,
+        parts: Parts,
     ) -> Response<AnswerBody> {
-        let (parts, _) = request.into_parts();
         let asked_by = parts.method.clone();
         let unclean = self.asked(connection, &parts);
         let is_identity = |name: &&HeaderName| self.trust.is_identity(name);
