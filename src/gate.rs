@@ -114,7 +114,7 @@ pub struct Gate {
     /// Where our own endpoints are.
     pub own_paths: OwnPaths,
     /// Who may ask about requests of others.
-    pub callers: Option<Arc<Callers>>,
+    pub callers: Option<Callers>,
     /// Which origins may call our own endpoints.
     pub own_cors: Option<Arc<CorsPolicy>>,
     /// Whether browsers are told to come back over https only.

@@ -5,7 +5,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
-use std::sync::Arc;
 
 use http::Request;
 use http::request::Parts;
@@ -25,7 +24,7 @@ pub enum Arrival {
     /// A request that can be read in one way only, cleaned.
     Request(Box<Inbound>),
     /// Somebody who may asks about a request of somebody else.
-    Asks(Arc<Callers>, Manner, Box<Parts>),
+    Asks(Callers, Manner, Box<Parts>),
     /// No request that we would understand in one way only.
     Unreadable(Malformed, Box<Unclean>),
     /// A bug of ours, contained (SECURITY 55).
@@ -44,7 +43,7 @@ impl Gate {
             && let Some(manner) = callers.manner(connection, &request)
         {
             let (parts, _) = request.into_parts();
-            return Arrival::Asks(Arc::clone(callers), manner, Box::new(parts));
+            return Arrival::Asks(callers.clone(), manner, Box::new(parts));
         }
         match Inbound::new(connection, request, &self.trust, &self.request_ids) {
             Ok(inbound) => Arrival::Request(inbound),

@@ -227,7 +227,7 @@ impl Gates {
             request_ids: RequestIds::default(),
             limits: self.limits.clone(),
             own_paths: OwnPaths::new(&config.gateway.prefix),
-            callers: Callers::new(config).map(Arc::new),
+            callers: Callers::new(config),
             own_cors: self.own_cors.clone(),
             hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
