@@ -181,7 +181,8 @@ fn assets(gateway: &Gateway, look: Arc<Look>) -> Router {
         .with_state(look)
 }
 
-/// What is posted as a form comes from a page, everything else from a program.
+/// What is posted as a form comes from a page, everything else from a program; and so does what brings a token,
+/// which no form can.
 fn posted(form: MethodRouter, program: MethodRouter) -> MethodRouter {
     post_service(service_fn(move |request: Request| {
         let kind = request.headers().get(header::CONTENT_TYPE);
@@ -190,6 +191,7 @@ fn posted(form: MethodRouter, program: MethodRouter) -> MethodRouter {
             let form = Fields::FORM.as_bytes();
             kind.trim_ascii().eq_ignore_ascii_case(form)
         });
+        let is_form = is_form && !request.headers().contains_key(header::AUTHORIZATION);
         let service = if is_form { &form } else { &program };
         service.clone().oneshot(request)
     }))

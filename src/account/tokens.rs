@@ -236,18 +236,17 @@ impl Asked {
 
 /// A token never holds more than the sign-in that it is made in (SECURITY 26).
 fn scopes(asked: &[String], may_hold: &Scopes, may_hold_nothing: bool) -> Result<Scopes, String> {
-    let yours = || match may_hold.is_empty() {
-        true => "you hold none yourself (login_scopes)".to_owned(),
-        false => format!("yours are: {may_hold}"),
+    let held = match may_hold.is_empty() {
+        true => "a sign-in here holds none (login_scopes)".to_owned(),
+        false => format!("the sign-in holds: {may_hold}"),
     };
     let parsed: Result<Scopes, Malformed> = asked.iter().map(|it| Scope::parse(it)).collect();
     let scopes = parsed.map_err(|why| why.to_string())?;
     if let Some(other) = scopes.iter().find(|scope| !may_hold.contains(scope)) {
-        return Err(format!("you do not hold {other} yourself; {}", yours()));
+        return Err(format!("{other} is not held; {held}"));
     }
     if scopes.is_empty() && !may_hold_nothing {
-        let yours = yours();
-        return Err(format!("without a scope it would open nothing; {yours}"));
+        return Err(format!("without a scope it would open nothing; {held}"));
     }
     Ok(scopes)
 }

@@ -209,7 +209,13 @@ async fn a_form_that_no_page_of_ours_showed_is_not_read() {
             "Application/X-WWW-Form-Urlencoded; charset=UTF-8",
         ] {
             let headers = [("content-type", kind)];
+            // No form brings a token: whoever does is a program, and forgot what it is.
             let answer = trial.send(&endpoint, &headers, endpoint.text()).await;
+            answer.expect_problem(415, "not_json");
+            let nobody = trial.gateway.anonymous();
+            let request = nobody.request(Method::POST, endpoint.path);
+            let request = request.header("content-type", kind).body(endpoint.text());
+            let answer = Answer::of(request).await;
             if endpoint.path == "/auth/refresh" {
                 answer.expect_problem(415, "not_json");
             } else {

@@ -16,6 +16,7 @@ use crate::harness::caller::Caller;
 use crate::harness::caller::PASSWORD;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
+use crate::harness::person::FormBody as _;
 use crate::harness::tab::Tab;
 use crate::harness::upstream::Upstream;
 use crate::websockets::App;
@@ -244,7 +245,10 @@ async fn what_cannot_be_had_is_refused_by_name() {
         &["scopes"],
     )
     .await;
-    assert!(said.contains("yours are: notes:read notes:write"), "{said}");
+    assert!(
+        said.contains("the sign-in holds: notes:read notes:write"),
+        "{said}"
+    );
     refused(json!({ "name": "x", "scopes": ["no such"] }), &["scopes"]).await;
     refused(
         json!({ "name": "\u{202e}", "scopes": ["notes:read"] }),
@@ -259,6 +263,10 @@ async fn what_cannot_be_had_is_refused_by_name() {
     refused(all, &["name", "scopes", "expires_in"]).await;
     let answer = alice.post("/auth/tokens", &json!({ "name": "x" })).await;
     assert!(answer.expect(422).text().contains("scopes"));
+    // Whoever forgot to say that it is JSON is told so as a program.
+    let form = alice.request(Method::POST, "/auth/tokens");
+    let form = Answer::of(form.form_of(&[("name", "x")])).await;
+    form.expect_problem(415, "not_json");
     assert!(listed(&alice).await.is_empty(), "nothing was half done");
     alice
         .post(
