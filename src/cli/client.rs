@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use anyhow::bail;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -240,7 +241,9 @@ async fn show(
 /// As the file would read it, in the same words where it contradicts itself.
 fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Result<Client> {
     let id = changeable(config, &adding.id)?;
-    let scopes: Scopes = all(&adding.scopes, Scope::parse)?.into_iter().collect();
+    let scopes: Scopes = all("scope", &adding.scopes, Scope::parse)?
+        .into_iter()
+        .collect();
     let is_declared = |scope: &Scope| config.scopes.iter().any(|(other, _)| other == scope);
     for scope in scopes.iter() {
         if !scope.is_of_people() && !is_declared(scope) {
@@ -250,19 +253,23 @@ fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Res
     let grants = match (adding.grants.as_slice(), adding.redirect_uris.as_slice()) {
         ([], []) => vec![Grant::ClientCredentials],
         ([], _) => vec![Grant::AuthorizationCode, Grant::RefreshToken],
-        (grants, _) => all(grants, Grant::parse)?,
+        (grants, _) => all("grant", grants, Grant::parse)?,
     };
     let client = Client {
         id,
         name: adding.name.as_deref().map(DisplayName::parse).transpose()?,
         secret: secret.map(Client::hash),
-        redirect_uris: all(&adding.redirect_uris, RedirectUri::parse)?,
-        post_logout_redirect_uris: all(&adding.post_logout_redirect_uris, RedirectUri::parse)?,
+        redirect_uris: all("redirect-uri", &adding.redirect_uris, RedirectUri::parse)?,
+        post_logout_redirect_uris: all(
+            "post-logout-redirect-uri",
+            &adding.post_logout_redirect_uris,
+            RedirectUri::parse,
+        )?,
         scopes,
         grants,
         consent: Consent::parse(&adding.consent)?,
-        roles: all(&adding.roles, Role::parse)?,
-        resources: all(&adding.resources, Resource::parse)?,
+        roles: all("role", &adding.roles, Role::parse)?,
+        resources: all("resource", &adding.resources, Resource::parse)?,
     };
     if let Some((key, why)) = client.conflicts().into_iter().next() {
         bail!("{key}: {why}");
@@ -270,11 +277,14 @@ fn client(config: &Config, adding: &Adding, secret: Option<&str>) -> anyhow::Res
     Ok(client)
 }
 
+/// What was said by an option, or which of it is wrong and why.
 fn all<T>(
+    option: &str,
     texts: &[String],
     parse: impl Fn(&str) -> Result<T, Malformed>,
-) -> Result<Vec<T>, Malformed> {
-    texts.iter().map(|text| parse(text)).collect()
+) -> anyhow::Result<Vec<T>> {
+    let parse = |text: &String| parse(text).with_context(|| format!("--{option} {text}"));
+    texts.iter().map(parse).collect()
 }
 
 /// The id of a client that the file does not declare: what stands there is changed there.

@@ -309,6 +309,8 @@ fn the_command_makes_every_kind_of_client() {
     refused(&add(&["--consent", "never"]), "ask or skip");
     refused(
         &add(&["--resource", "api.example.com"]),
-        "an absolute URI without fragment",
+        "--resource api.example.com: it must be an absolute URI without fragment",
     );
+    let second = ["--role", "staff", "--role", "two words"];
+    refused(&add(&second), "--role two words: ");
 }
