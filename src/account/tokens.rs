@@ -2,7 +2,9 @@
 //!
 //! A personal token holds no more than the sign-in that it was made in, and opens only routes that ask for
 //! what it holds, or that list it. A new one needs a sign-in that is fresh: whoever finds a browser open
-//! must not be able to take a key of their own along.
+//! must not be able to take a key of their own along. For the same reason a cookie makes one on the host of
+//! `public_url` alone: a page of an app on a host of its own has its browser's cookie for that host, and would
+//! get a key to all others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +97,7 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// 401 where the sign-in is not fresh (RFC 9470 §3), 403, 409 where there are too many, 422 with every bad
+/// 401 where the sign-in is not fresh (RFC 9470 §3), 403 also for a cookie of another host, 409 where there are too many, 422 with every bad
 /// field, 429 where too many were made, 503.
 pub async fn make(
     State(accounts): State<Arc<Accounts>>,
@@ -139,6 +141,9 @@ pub async fn make_one(
     asked: &Asked,
     origin: &Origin,
 ) -> Result<Made, Problem> {
+    if signed_in.by_cookie && !accounts.hosts.is_public(&origin.host) {
+        return Err(elsewhere(accounts));
+    }
     let now = accounts.clock.now();
     if !signed_in.is_fresh(now) {
         return Err(not_fresh());
@@ -250,6 +255,12 @@ fn scopes(asked: &[String], may_hold: &Scopes, may_hold_nothing: bool) -> Result
         return Err(format!("without a scope it would open nothing; {yours}"));
     }
     Ok(scopes)
+}
+
+fn elsewhere(accounts: &Accounts) -> Problem {
+    let url = accounts.hosts.public("/");
+    let detail = format!("The cookie makes personal tokens at {url} only: nothing was done.");
+    Problem::new(StatusCode::FORBIDDEN, "cross_site", detail)
 }
 
 /// RFC 9470 §3: what was shown is good, but too long ago.

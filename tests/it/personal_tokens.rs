@@ -1,5 +1,6 @@
 //! Personal tokens: who gets one, what it opens, and when it opens nothing any more.
 
+mod attacks;
 mod commands;
 mod on_the_page;
 mod pace;
