@@ -44,7 +44,7 @@ pub async fn make(
     State(portal): State<Arc<Portal>>,
     Posted { visit, fields }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let ticked = |scope: &&Scope| fields.get(&box_name(scope)).is_some();
     let may_hold = &signed_in.identity.claims().scopes;
     let asked = Asked {
@@ -109,7 +109,7 @@ pub async fn revoke(
     Path(id): Path<String>,
     Posted { visit, .. }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let revoked = revoke_one(&portal.accounts, signed_in, &id).await;
     revoked.map_err(|problem| visit.decline(&portal, problem))?;
     Ok(account::done(&portal, "token"))

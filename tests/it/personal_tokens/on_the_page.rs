@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 
@@ -113,10 +114,7 @@ async fn a_new_one_needs_a_fresh_sign_in() {
         .unwrap()
         .replace("&#38;", "&");
     let page = person.open(&link).await.expect(200);
-    let again = [
-        ("identifier", "alice"),
-        ("password", crate::harness::caller::PASSWORD),
-    ];
+    let again = [("identifier", "alice"), ("password", PASSWORD)];
     let done = person
         .submit(&page.form("/auth/login"), &again)
         .await
@@ -153,4 +151,28 @@ async fn only_our_own_form_makes_one() {
         .post("/auth/tokens", &filled, &elsewhere)
         .await
         .expect_page(403, "cross_site");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_signed_out_meanwhile_signs_in_and_is_at_the_page_again() {
+    let (gateway, _) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    for action in ["/auth/tokens", "/auth/password"] {
+        let page = person.open("/auth/account").await.expect(200);
+        let form = page.form(action);
+        let mut elsewhere = gateway.anonymous();
+        elsewhere.log_in("alice").await;
+        let all = serde_json::json!({ "all": true });
+        elsewhere.post("/auth/logout", &all).await.expect(204);
+        let sent = person.submit(&form, &FILLED).await.expect(303);
+        let page = person.follow(sent).await.expect(200);
+        let filled = [("identifier", "alice"), ("password", PASSWORD)];
+        let done = person.submit(&page.form("/auth/login"), &filled).await;
+        let page = person.follow(done.expect(303)).await.expect(200);
+        assert!(
+            page.text().contains("Hello, alice"),
+            "{action}: {}",
+            page.text()
+        );
+    }
 }
