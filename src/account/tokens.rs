@@ -58,6 +58,9 @@ pub const LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    /// Which one it is to be, where that was said before: it is made once.
+    #[serde(skip)]
+    pub id: Option<SessionId>,
     /// What its owner is to know it by.
     pub name: String,
     /// What it is to hold.
@@ -162,6 +165,7 @@ pub async fn make_one(
     let made = accounts.store.make_personal_token(new).await;
     match made.map_err(|error| unavailable(&error))? {
         PersonalTokenMade::Done => {}
+        PersonalTokenMade::Before => return Err(made_before()),
         PersonalTokenMade::TooMany => return Err(too_many()),
         PersonalTokenMade::SignedOut => {
             return Err(Unauthenticated::Refused(Reason::SessionEnded).problem());
@@ -223,7 +227,7 @@ impl Asked {
         });
         match (name, scopes, lifetime) {
             (Ok(name), Ok(scopes), Ok(lifetime)) => Ok(ListedPersonalToken {
-                id: SessionId::new(fresh_id(now)),
+                id: self.id.unwrap_or_else(|| SessionId::new(fresh_id(now))),
                 user,
                 name,
                 scopes,
@@ -279,6 +283,12 @@ fn not_fresh() -> Problem {
         Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
         Err(_) => problem,
     }
+}
+
+fn made_before() -> Problem {
+    let detail = "This token was made before, and is not shown again. If you have no copy of it, revoke it \
+                  and make another.";
+    Problem::new(StatusCode::CONFLICT, "made_before", detail)
 }
 
 fn too_many() -> Problem {

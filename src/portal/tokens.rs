@@ -15,8 +15,11 @@ use crate::account::tokens::LIFETIME_MAX;
 use crate::account::tokens::make_one;
 use crate::account::tokens::revoke_one;
 use crate::account::unavailable;
+use crate::clock::unix_seconds;
 use crate::domain::Scope;
 use crate::domain::Scopes;
+use crate::domain::SessionId;
+use crate::intake::Fields;
 use crate::page::Field;
 use crate::page::Lifetime;
 use crate::page::Link;
@@ -33,9 +36,12 @@ use crate::portal::Portal;
 use crate::portal::Posted;
 use crate::portal::Visit;
 use crate::portal::account;
+use crate::portal::posted::not_as_shown;
+use crate::vault::fresh_id;
 
 /// `POST tokens` with a form: makes one, and shows it on the very answer: it stands in no address, and
-/// nobody keeps it to show it later.
+/// nobody keeps it to show it later. Which one it is to be stands in the form, so that it makes no other when it
+/// is sent again.
 ///
 /// # Errors
 ///
@@ -45,9 +51,12 @@ pub async fn make(
     Posted { visit, fields }: Posted,
 ) -> Result<Response, Declined> {
     let signed_in = visit.must_be_signed_in_still(&portal)?;
+    let id = promised(&portal, &visit, &fields);
+    let id = id.ok_or_else(|| visit.decline(&portal, not_as_shown()))?;
     let ticked = |scope: &&Scope| fields.get(&box_name(scope)).is_some();
     let may_hold = &signed_in.identity.claims().scopes;
     let asked = Asked {
+        id: Some(id),
         name: fields.get("name").unwrap_or_default().to_owned(),
         scopes: may_hold
             .iter()
@@ -162,8 +171,11 @@ fn form(portal: &Portal, visit: &Visit, may_hold: &Scopes) -> TokenForm {
         words,
         is_chosen: time == LIFETIME,
     };
+    let mut form = visit.form(portal, portal.path("tokens"));
+    let id = SessionId::new(fresh_id(portal.accounts.clock.now()));
+    form.kept = vec![(ID, portal.forms.promise(&visit.browser, id))];
     TokenForm {
-        form: visit.form(portal, portal.path("tokens")),
+        form,
         name: Field::default(),
         scopes: may_hold.iter().map(choice).collect(),
         scopes_error: None,
@@ -171,6 +183,20 @@ fn form(portal: &Portal, visit: &Visit, may_hold: &Scopes) -> TokenForm {
         lifetime_error: None,
     }
 }
+
+/// Which one a form is to make, if it was shown to this browser lately: what has ended is not kept for ever, and
+/// would be made again.
+fn promised(portal: &Portal, visit: &Visit, fields: &Fields) -> Option<SessionId> {
+    let id = portal.forms.promised(&visit.browser, fields.get(ID)?)?;
+    let (shown, _) = id.uuid().get_timestamp()?.to_unix();
+    let now = unix_seconds(portal.accounts.clock.now());
+    (now < shown.saturating_add(SHOWN_MAX.as_secs())).then_some(id)
+}
+
+/// The hidden field.
+const ID: &str = "id";
+/// Longer than a sign-in is fresh, and shorter than any row is kept.
+const SHOWN_MAX: Duration = Duration::from_hours(1);
 
 /// The checkbox of a scope.
 fn box_name(scope: &Scope) -> String {

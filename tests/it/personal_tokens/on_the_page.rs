@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
@@ -149,6 +150,62 @@ async fn only_our_own_form_makes_one() {
     let elsewhere = [("origin", "https://evil.example")];
     person
         .post("/auth/tokens", &filled, &elsewhere)
+        .await
+        .expect_page(403, "cross_site");
+}
+
+/// Some browsers ask whether to send the form again, and people say yes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_sent_again_makes_no_other() {
+    let (gateway, _) = guarded().await;
+    let person = Person::signed_in(gateway.anonymous(), "alice").await;
+    let page = person.open("/auth/account").await.expect(200);
+    let form = page.form("/auth/tokens");
+    person.submit(&form, &FILLED).await.expect(200);
+    let again = person.submit(&form, &FILLED).await.expect(409);
+    assert!(again.text().contains("made before"), "{}", again.text());
+    assert!(!again.text().contains("ptc_pat_"));
+    let revoking = |page: &Answer| {
+        let forms = page.forms();
+        let of_tokens = forms.iter();
+        let of_tokens = of_tokens.filter(|it| it.action.starts_with("/auth/tokens/"));
+        of_tokens.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(revoking(&again).len(), 1);
+    // Also where it was revoked meanwhile, and whatever else is filled in.
+    person.submit(&revoking(&again)[0], &[]).await.expect(303);
+    let other = [&FILLED[1..], &[("name", "Other")]].concat();
+    let again = person.submit(&form, &other).await.expect(409);
+    assert!(revoking(&again).is_empty());
+
+    // The page as it is now has another form, and so has one that says what is wrong.
+    let form = again.form("/auth/tokens");
+    let wrong = person.submit(&form, &[("name", "")]).await.expect(422);
+    let form = wrong.form("/auth/tokens");
+    person.submit(&form, &FILLED).await.expect(200);
+
+    // Nobody says themselves which it is to be, nor brings the form of another browser or of yesterday.
+    let page = person.open("/auth/account").await.expect(200);
+    let mut made_up = page.form("/auth/tokens");
+    let id = made_up.hidden["id"].clone();
+    let (first, rest) = id.split_at(1);
+    let other = if first == "0" { "1" } else { "0" };
+    made_up
+        .hidden
+        .insert("id".to_owned(), format!("{other}{rest}"));
+    let refused = person.submit(&made_up, &FILLED).await.expect(403);
+    refused.expect_page(403, "cross_site");
+    let mut without = page.form("/auth/tokens");
+    without.hidden.remove("id");
+    person
+        .submit(&without, &FILLED)
+        .await
+        .expect_page(403, "cross_site");
+    let old = page.form("/auth/tokens");
+    gateway.clock().advance(Duration::from_secs(3601));
+    person.sign_in("alice").await.expect(303);
+    person
+        .submit(&old, &FILLED)
         .await
         .expect_page(403, "cross_site");
 }
