@@ -2,12 +2,15 @@
 
 use serde_json::json;
 
+use crate::harness::binary::portcullis;
+use crate::harness::forge::Token;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
 use crate::harness::tab::SESSION;
 use crate::harness::tab::Tab;
 
 use super::asked;
+use super::guarded;
 use super::made;
 
 /// A page of an app on a host of its own may have its browser send that host's cookie, which is of the same
@@ -50,4 +53,33 @@ async fn no_app_on_a_host_of_its_own_makes_one_by_the_cookie() {
     let mut alice = gateway.anonymous();
     alice.log_in("alice").await;
     made(&alice.at("notes.example.com"), &["notes:read"]).await;
+}
+
+/// An app may ask for a fresh sign-in before what is dangerous. SECURITY 14
+#[tokio::test(flavor = "multi_thread")]
+async fn no_app_takes_one_for_a_sign_in() {
+    let (gateway, app) = guarded().await;
+    let alice = gateway.signed_in("alice").await;
+    let (own, _) = made(&alice, &["notes:read"]).await;
+    let issue = [
+        "token",
+        "issue",
+        "alice",
+        "--name",
+        "Nightly",
+        "--scope",
+        "notes:read",
+    ];
+    let issued = portcullis(gateway.folder(), &issue).expect(0).stdout;
+    for token in [&*own, issued.trim_end()] {
+        let script = gateway.anonymous().with_token(token);
+        script.get("/notes").await.expect(200);
+        let told = Token::read(app.only().header("x-auth-assertion")).payload;
+        assert_eq!(told["client_id"], "personal-token");
+        assert_eq!(told["amr"], json!([]));
+        assert_eq!(told.get("auth_time"), None, "{told}");
+    }
+    alice.get("/notes").await.expect(200);
+    let told = Token::read(app.only().header("x-auth-assertion")).payload;
+    assert!(told["auth_time"].is_u64(), "{told}");
 }
