@@ -1,5 +1,6 @@
 //! Personal tokens on the account page: which there are, a form for a new one, and the page that shows it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::portal::Posted;
 use crate::portal::Visit;
 use crate::portal::account;
 use crate::portal::posted::not_as_shown;
+use crate::problem::Problem;
 use crate::vault::fresh_id;
 
 /// `POST tokens` with a form: makes one, and shows it on the very answer: it stands in no address, and
@@ -83,22 +85,9 @@ pub async fn make(
         Err(problem) => problem,
     };
     let mut view = account::view(&portal, &visit, signed_in).await?;
-    let of = |name| problem.fields.iter().find(|field| field.name == name);
-    let error = |name| of(name).map(|field| field.detail.to_string());
     match view.tokens.as_mut().map(|tokens| &mut tokens.new) {
         Some(NewToken::Form(form)) if !problem.fields.is_empty() => {
-            form.name.value = asked.name;
-            form.name.error = error("name");
-            form.scopes_error = match asked.scopes.is_empty() {
-                true => {
-                    of("scopes").map(|_| "Choose at least one: it would open nothing.".to_owned())
-                }
-                false => error("scopes"),
-            };
-            form.lifetime_error = error("expires_in");
-            for choice in &mut form.scopes {
-                choice.is_ticked = fields.get(&choice.name).is_some();
-            }
+            fill_again(form, &asked, &problem);
             // The form is at the end of a long page.
             let text = "No token was made: see below what is missing.";
             view.notice = Some(Notice::error(text));
@@ -106,6 +95,29 @@ pub async fn make(
         _ => view.notice = Some(Notice::error(problem.detail.clone())),
     }
     Ok(visit.show_again(problem, &view))
+}
+
+/// Says beside each field what is wrong with it, and leaves what was right as it was.
+fn fill_again(form: &mut TokenForm, asked: &Asked, problem: &Problem) {
+    let of = |name| problem.fields.iter().find(|field| field.name == name);
+    let error = |name| of(name).map(|field| field.detail.to_string());
+    form.name.value.clone_from(&asked.name);
+    form.name.error = error("name");
+    form.scopes_error = match asked.scopes.is_empty() {
+        true => of("scopes").map(|_| "Choose at least one: it would open nothing.".to_owned()),
+        false => error("scopes"),
+    };
+    for choice in &mut form.scopes {
+        let is_it = |scope: &String| choice.name == box_name(scope);
+        choice.is_ticked = asked.scopes.iter().any(is_it);
+    }
+    form.lifetime_error = error("expires_in");
+    if form.lifetime_error.is_none() {
+        let chosen = asked.expires_in.unwrap_or(LIFETIME.as_secs());
+        for lifetime in &mut form.lifetimes {
+            lifetime.is_chosen = lifetime.seconds == chosen;
+        }
+    }
 }
 
 /// `POST tokens/{id}` with a form: ends it.
@@ -199,7 +211,7 @@ const ID: &str = "id";
 const SHOWN_MAX: Duration = Duration::from_hours(1);
 
 /// The checkbox of a scope.
-fn box_name(scope: &Scope) -> String {
+fn box_name(scope: impl fmt::Display) -> String {
     format!("scope:{scope}")
 }
 

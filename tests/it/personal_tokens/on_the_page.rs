@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
@@ -85,6 +87,14 @@ async fn what_is_wrong_is_said_beside_it_and_what_was_right_stays() {
             .contains("name=\"scope:notes:write\" value=\"on\" checked")
     );
     assert!(page.text().contains("<title>Error: "));
+    // Nobody's token lives longer than they said because something else was missing.
+    let short = [("name", " "), ("expires_in", "604800")];
+    let page = person.submit(&form, &short).await.expect(422);
+    let chosen = |seconds: &str| {
+        let chosen = format!("<option value=\"{seconds}\" selected>");
+        page.text().contains(&chosen)
+    };
+    assert!(chosen("604800") && !chosen("2592000"), "{}", page.text());
     // What is not offered is not given.
     let more = [("name", "x"), ("scope:notes:share", "on")];
     let made = person.submit(&form, &more).await.expect(200);
@@ -219,7 +229,7 @@ async fn whoever_was_signed_out_meanwhile_signs_in_and_is_at_the_page_again() {
         let form = page.form(action);
         let mut elsewhere = gateway.anonymous();
         elsewhere.log_in("alice").await;
-        let all = serde_json::json!({ "all": true });
+        let all = json!({ "all": true });
         elsewhere.post("/auth/logout", &all).await.expect(204);
         let sent = person.submit(&form, &FILLED).await.expect(303);
         let page = person.follow(sent).await.expect(200);
