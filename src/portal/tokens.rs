@@ -148,7 +148,8 @@ pub(super) async fn section(
     let tokens = tokens.await;
     let tokens = tokens.map_err(|error| visit.decline(portal, unavailable(&error)))?;
     let may_hold = &signed_in.identity.claims().scopes;
-    if tokens.is_empty() && may_hold.is_empty() && !accounts.admits_bare_tokens {
+    let opens_something = !may_hold.is_empty() || accounts.admits_bare_tokens;
+    if tokens.is_empty() && !opens_something {
         return Ok(None);
     }
     let rows = tokens.iter().map(|token| PersonalToken {
@@ -159,12 +160,15 @@ pub(super) async fn section(
         until: When::ahead(token.expires_at, now),
         revoke: visit.form(portal, portal.path(&format!("tokens/{}", token.id))),
     });
-    let new = match signed_in.is_fresh(now) {
-        true => NewToken::Form(Box::new(form(portal, visit, may_hold))),
-        false => NewToken::SignInFirst(Link {
+    let new = if !opens_something {
+        NewToken::Nowhere
+    } else if signed_in.is_fresh(now) {
+        NewToken::Form(Box::new(form(portal, visit, may_hold)))
+    } else {
+        NewToken::SignInFirst(Link {
             text: "Sign in again to make one".to_owned(),
             url: account::sign_in_again(portal),
-        }),
+        })
     };
     Ok(Some(Tokens {
         list: rows.collect(),

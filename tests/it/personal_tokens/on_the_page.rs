@@ -8,6 +8,7 @@ use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::Person;
+use crate::harness::tab::Tab;
 
 use super::NOTHING_TO_LEND;
 use super::guarded;
@@ -143,6 +144,35 @@ async fn where_a_token_could_open_nothing_the_page_speaks_of_none() {
     let person = Person::signed_in(gateway.anonymous(), "alice").await;
     let page = person.open("/auth/account").await.expect(200);
     assert!(!page.text().contains("Personal tokens"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_left_to_lend_those_that_there_are_can_be_revoked() {
+    let gateway = Gateway::start(
+        r#"
+        [accounts]
+        registration = "open"
+        login_scopes = ["notes:read"]
+        [scopes]
+        "notes:read" = "Read your notes"
+        [routes.app]
+        path = "/app"
+        scopes = ["notes:read"]
+        upstream = "echo"
+        "#,
+    );
+    let alice = gateway.signed_in("alice").await;
+    super::made(&alice, &["notes:read"]).await;
+    let tab = Tab::new(gateway.anonymous());
+    let login = json!({
+        "username": "alice", "password": PASSWORD, "scope": "", "session": "cookie",
+    });
+    tab.post("/auth/login", &login).await.expect(204);
+    let page = tab.get("/auth/account").await.expect(200);
+    assert!(page.text().contains("Backup script"));
+    assert!(page.text().contains("action=\"/auth/tokens/"));
+    // Whatever were filled in, it could make none.
+    assert!(!page.text().contains("Make a token"), "{}", page.text());
 }
 
 // SECURITY 34
