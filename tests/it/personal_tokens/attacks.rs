@@ -14,7 +14,8 @@ use super::guarded;
 use super::made;
 
 /// A page of an app on a host of its own may have its browser send that host's cookie, which is of the same
-/// sign-in as everywhere. SECURITY 34
+/// sign-in as everywhere.
+// SECURITY 34
 #[tokio::test(flavor = "multi_thread")]
 async fn no_app_on_a_host_of_its_own_makes_one_by_the_cookie() {
     let gateway = Gateway::start(
@@ -55,7 +56,8 @@ async fn no_app_on_a_host_of_its_own_makes_one_by_the_cookie() {
     made(&alice.at("notes.example.com"), &["notes:read"]).await;
 }
 
-/// An app may ask for a fresh sign-in before what is dangerous. SECURITY 14
+/// An app may ask for a fresh sign-in before what is dangerous.
+// SECURITY 14
 #[tokio::test(flavor = "multi_thread")]
 async fn no_app_takes_one_for_a_sign_in() {
     let (gateway, app) = guarded().await;
