@@ -51,6 +51,7 @@ enum Command {
     Revoke {
         /// The id that `token list` shows; or `-`: a token of any kind is read from standard input, never from
         /// an argument
+        #[arg(value_name = "ID")]
         token: String,
     },
 }
