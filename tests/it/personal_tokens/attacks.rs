@@ -1,10 +1,13 @@
 //! Personal tokens, and whoever tries to get more by them than they were given for.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::binary::portcullis;
+use crate::harness::caller::Answer;
 use crate::harness::forge::Token;
 use crate::harness::gateway::Gateway;
+use crate::harness::person::FormBody as _;
 use crate::harness::person::Person;
 use crate::harness::tab::SESSION;
 use crate::harness::tab::Tab;
@@ -84,4 +87,30 @@ async fn no_app_takes_one_for_a_sign_in() {
     alice.get("/notes").await.expect(200);
     let told = Token::read(app.only().header("x-auth-assertion")).payload;
     assert!(told["auth_time"].is_u64(), "{told}");
+}
+
+/// Before there were personal tokens, a client might be called as they are now.
+// SECURITY 44
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_had_their_name_passes_for_none_of_them() {
+    let (gateway, _) = guarded().await;
+    gateway
+        .behind_its_back(
+            "INSERT INTO clients (id, name, secret, redirect_uris, post_logout_redirect_uris, scopes, \
+             grants, consent, roles, disabled, created_at) VALUES ('personal-token', NULL, \
+             x'2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b', '', '', 'notes:read', \
+             'client_credentials', 'ask', '', 0, 0)",
+        )
+        .await;
+    let asking = gateway
+        .anonymous()
+        .request(Method::POST, "/auth/oauth/token")
+        .basic_auth("personal-token", Some("secret"))
+        .form_of(&[("grant_type", "client_credentials")]);
+    let refused = Answer::of(asking).await.expect(401).json();
+    assert_eq!(refused["error"], "invalid_client");
+    let run = |what: &str| portcullis(gateway.folder(), &["client", what, "personal-token"]);
+    run("enable").expect(1);
+    run("delete").expect(0);
+    run("delete").expect(1);
 }
