@@ -48,6 +48,8 @@ pub struct Accounts {
     pub rules: config::Accounts,
     /// Whether a personal token without a scope opens anything: a route lists it under `clients`.
     pub admits_bare_tokens: bool,
+    /// Which host is that of `public_url`.
+    pub hosts: Arc<config::OwnHosts>,
     /// `[tokens]`
     pub tokens: config::Tokens,
     /// The database.

@@ -6,7 +6,7 @@
 
 pub mod binding;
 pub mod cookie;
-mod id_mac;
+pub mod id_mac;
 pub mod id_token;
 pub mod issue;
 pub mod one_use;

@@ -2,7 +2,9 @@
 //!
 //! A personal token holds no more than the sign-in that it was made in, and opens only routes that ask for
 //! what it holds, or that list it. A new one needs a sign-in that is fresh: whoever finds a browser open
-//! must not be able to take a key of their own along.
+//! must not be able to take a key of their own along. For the same reason a cookie makes one on the host of
+//! `public_url` alone: a page of an app on a host of its own has its browser's cookie for that host, and would
+//! get a key to all others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,9 @@ pub const LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    /// Which one it is to be, where that was said before: it is made once.
+    #[serde(skip)]
+    pub id: Option<SessionId>,
     /// What its owner is to know it by.
     pub name: String,
     /// What it is to hold.
@@ -95,7 +100,7 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// 401 where the sign-in is not fresh (RFC 9470 §3), 403, 409 where there are too many, 422 with every bad
+/// 401 where the sign-in is not fresh (RFC 9470 §3), 403 also for a cookie of another host, 409 where there are too many, 422 with every bad
 /// field, 429 where too many were made, 503.
 pub async fn make(
     State(accounts): State<Arc<Accounts>>,
@@ -139,6 +144,9 @@ pub async fn make_one(
     asked: &Asked,
     origin: &Origin,
 ) -> Result<Made, Problem> {
+    if signed_in.by_cookie && !accounts.hosts.is_public(&origin.host) {
+        return Err(elsewhere(accounts));
+    }
     let now = accounts.clock.now();
     if !signed_in.is_fresh(now) {
         return Err(not_fresh());
@@ -157,6 +165,7 @@ pub async fn make_one(
     let made = accounts.store.make_personal_token(new).await;
     match made.map_err(|error| unavailable(&error))? {
         PersonalTokenMade::Done => {}
+        PersonalTokenMade::Before => return Err(made_before()),
         PersonalTokenMade::TooMany => return Err(too_many()),
         PersonalTokenMade::SignedOut => {
             return Err(Unauthenticated::Refused(Reason::SessionEnded).problem());
@@ -218,7 +227,7 @@ impl Asked {
         });
         match (name, scopes, lifetime) {
             (Ok(name), Ok(scopes), Ok(lifetime)) => Ok(ListedPersonalToken {
-                id: SessionId::new(fresh_id(now)),
+                id: self.id.unwrap_or_else(|| SessionId::new(fresh_id(now))),
                 user,
                 name,
                 scopes,
@@ -251,6 +260,12 @@ fn scopes(asked: &[String], may_hold: &Scopes, may_hold_nothing: bool) -> Result
     Ok(scopes)
 }
 
+fn elsewhere(accounts: &Accounts) -> Problem {
+    let url = accounts.hosts.public("/");
+    let detail = format!("The cookie makes personal tokens at {url} only: nothing was done.");
+    Problem::new(StatusCode::FORBIDDEN, "cross_site", detail)
+}
+
 /// RFC 9470 §3: what was shown is good, but too long ago.
 fn not_fresh() -> Problem {
     let challenge = format!(
@@ -267,6 +282,12 @@ fn not_fresh() -> Problem {
         Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
         Err(_) => problem,
     }
+}
+
+fn made_before() -> Problem {
+    let detail = "This token was made before, and is not shown again. If you have no copy of it, revoke it \
+                  and make another.";
+    Problem::new(StatusCode::CONFLICT, "made_before", detail)
 }
 
 fn too_many() -> Problem {

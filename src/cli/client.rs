@@ -157,7 +157,8 @@ pub(super) async fn run(
             writeln!(output, "enabled {id}")?;
         }
         Command::Delete { id } => {
-            let id = changeable(config, &id)?;
+            // One that was made before its name was reserved has to go.
+            let id = undeclared(config, &id)?;
             found(store.delete_client(&id, now).await?, &id)?;
             writeln!(output, "deleted {id}; its tokens are dead")?;
         }
@@ -287,12 +288,18 @@ fn all<T>(
     texts.iter().map(parse).collect()
 }
 
-/// The id of a client that the file does not declare: what stands there is changed there.
+/// The id of a client that may be made and changed.
 fn changeable(config: &Config, id: &str) -> anyhow::Result<ClientId> {
-    let id = ClientId::parse(id)?;
+    let id = undeclared(config, id)?;
     if id.is_reserved() {
         bail!("{id} is the gateway's own name; choose another");
     }
+    Ok(id)
+}
+
+/// The id of a client that the file does not declare: what stands there is changed there.
+fn undeclared(config: &Config, id: &str) -> anyhow::Result<ClientId> {
+    let id = ClientId::parse(id)?;
     if config.clients.iter().any(|client| client.id == id) {
         bail!(
             "[clients.{id}] stands in {}; change it there",

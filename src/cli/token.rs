@@ -51,6 +51,7 @@ enum Command {
     Revoke {
         /// The id that `token list` shows; or `-`: a token of any kind is read from standard input, never from
         /// an argument
+        #[arg(value_name = "ID")]
         token: String,
     },
 }
@@ -100,6 +101,7 @@ async fn issue(
 ) -> anyhow::Result<()> {
     let user = opened.user(&issuing.user).await?;
     let asked = Asked {
+        id: None,
         name: issuing.name,
         scopes: issuing.scopes,
         expires_in: Some(issuing.expires_in.as_secs()),
@@ -124,6 +126,7 @@ async fn issue(
     let name = user.preferred_username();
     match opened.store.make_personal_token(new).await? {
         PersonalTokenMade::Done => {}
+        PersonalTokenMade::Before => bail!("there is such a token already"),
         PersonalTokenMade::TooMany => bail!("{name} has {TOKENS_MAX} personal tokens already"),
         PersonalTokenMade::SignedOut => bail!("{name} is disabled"),
     }

@@ -42,6 +42,8 @@ pub enum NewToken {
     Form(Box<TokenForm>),
     /// The last sign-in is too long ago.
     SignInFirst(Link),
+    /// There is none: whatever were asked for, it would open nothing.
+    Nowhere,
 }
 
 /// It posts `name`, a field for each scope that is ticked, and `expires_in`.
@@ -108,14 +110,14 @@ impl Tokens {
                 let errors = [&new.name.error, &new.scopes_error, &new.lifetime_error];
                 errors.into_iter().any(Option::is_some)
             }
-            NewToken::SignInFirst(_) => false,
+            NewToken::SignInFirst(_) | NewToken::Nowhere => false,
         }
     }
 
     pub(super) fn forms(&self) -> impl Iterator<Item = &Form> {
         let new = match &self.new {
             NewToken::Form(new) => Some(&new.form),
-            NewToken::SignInFirst(_) => None,
+            NewToken::SignInFirst(_) | NewToken::Nowhere => None,
         };
         self.list.iter().map(|token| &token.revoke).chain(new)
     }

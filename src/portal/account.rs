@@ -75,7 +75,7 @@ pub async fn change_password(
     State(portal): State<Arc<Portal>>,
     Posted { visit, mut fields }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let mut password = |name| Password::new(fields.take(name).unwrap_or_default());
     let changing = Changing {
         current_password: password("current_password"),
@@ -104,7 +104,7 @@ pub async fn end_session(
     Path(id): Path<String>,
     Posted { visit, .. }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let ended = end_one(&portal.accounts, signed_in, &id).await;
     let ended = ended.map_err(|problem| visit.decline(&portal, problem))?;
     if ended == signed_in.session {
@@ -123,7 +123,7 @@ pub async fn end_other_sessions(
     State(portal): State<Arc<Portal>>,
     Posted { visit, .. }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let ended = end_others(&portal.accounts, signed_in).await;
     ended.map_err(|problem| visit.decline(&portal, problem))?;
     Ok(done(&portal, "sessions"))
@@ -139,7 +139,7 @@ pub async fn disconnect(
     Path(client): Path<String>,
     Posted { visit, .. }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     if let Ok(client) = ClientId::parse(&client) {
         let accounts = &portal.accounts;
         let now = accounts.clock.now();

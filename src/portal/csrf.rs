@@ -11,20 +11,25 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
+use crate::domain::SessionId;
 use crate::token::cookie;
 use crate::token::cookie::FORM_COOKIE;
+use crate::token::id_mac::IdMac;
 use crate::vault::Vault;
 use crate::vault::random;
 
 /// Makes and checks the tokens of forms.
 pub(super) struct FormKey {
     key: hmac::Key,
+    ids: IdMac,
 }
 
 impl FormKey {
     pub(super) fn new(vault: &Vault) -> Self {
-        let key = vault.mac_key("form");
-        Self { key }
+        Self {
+            key: vault.mac_key("form"),
+            ids: IdMac::new(vault, "form that makes one"),
+        }
     }
 
     /// The hidden `csrf` of the forms of this browser.
@@ -36,6 +41,17 @@ impl FormKey {
     pub(super) fn is_genuine(&self, browser: &Browser, csrf: &str) -> bool {
         let tag = URL_SAFE_NO_PAD.decode(csrf).unwrap_or_default();
         hmac::verify(&self.key, browser.value.as_bytes(), &tag).is_ok()
+    }
+
+    /// The hidden `id` of a form of this browser that makes a personal token: which one, so that the form makes
+    /// no other when it is sent again.
+    pub(super) fn promise(&self, browser: &Browser, id: SessionId) -> String {
+        self.ids.write(id, &browser.value)
+    }
+
+    /// Which one a form of this browser was to make.
+    pub(super) fn promised(&self, browser: &Browser, id: &str) -> Option<SessionId> {
+        self.ids.read(id.as_bytes(), &browser.value)
     }
 }
 

@@ -40,10 +40,7 @@ impl<S: HasPortal + Send + Sync> FromRequest<S> for Posted {
         let csrf = fields.take("csrf").unwrap_or_default();
         let is_known = !visit.browser.is_new() && portal.forms.is_genuine(&visit.browser, &csrf);
         if visit.origin.site == Site::Cross || !is_known {
-            let detail = "This form does not come from our page as your browser was shown it, or your browser \
-                          keeps no cookies. Go back, load the page again, and try once more.";
-            let problem = Problem::new(StatusCode::FORBIDDEN, "cross_site", detail);
-            return Err(visit.decline(portal, problem));
+            return Err(visit.decline(portal, not_as_shown()));
         }
         Ok(Self { visit, fields })
     }
@@ -57,4 +54,11 @@ impl Posted {
         let person = signed_in.map(|signed_in| signed_in.user.to_string());
         person.is_some() && self.fields.get(PERSON) == person.as_deref()
     }
+}
+
+/// 403: it is not the form that our page has shown, or not any more.
+pub(super) fn not_as_shown() -> Problem {
+    let detail = "This form does not come from our page as your browser was shown it, or your browser \
+                  keeps no cookies. Go back, load the page again, and try once more.";
+    Problem::new(StatusCode::FORBIDDEN, "cross_site", detail)
 }

@@ -1,5 +1,6 @@
 //! Personal tokens on the account page: which there are, a form for a new one, and the page that shows it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,11 @@ use crate::account::tokens::LIFETIME_MAX;
 use crate::account::tokens::make_one;
 use crate::account::tokens::revoke_one;
 use crate::account::unavailable;
+use crate::clock::unix_seconds;
 use crate::domain::Scope;
 use crate::domain::Scopes;
+use crate::domain::SessionId;
+use crate::intake::Fields;
 use crate::page::Field;
 use crate::page::Lifetime;
 use crate::page::Link;
@@ -33,9 +37,13 @@ use crate::portal::Portal;
 use crate::portal::Posted;
 use crate::portal::Visit;
 use crate::portal::account;
+use crate::portal::posted::not_as_shown;
+use crate::problem::Problem;
+use crate::vault::fresh_id;
 
 /// `POST tokens` with a form: makes one, and shows it on the very answer: it stands in no address, and
-/// nobody keeps it to show it later.
+/// nobody keeps it to show it later. Which one it is to be stands in the form, so that it makes no other when it
+/// is sent again.
 ///
 /// # Errors
 ///
@@ -44,10 +52,13 @@ pub async fn make(
     State(portal): State<Arc<Portal>>,
     Posted { visit, fields }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
+    let id = promised(&portal, &visit, &fields);
+    let id = id.ok_or_else(|| visit.decline(&portal, not_as_shown()))?;
     let ticked = |scope: &&Scope| fields.get(&box_name(scope)).is_some();
     let may_hold = &signed_in.identity.claims().scopes;
     let asked = Asked {
+        id: Some(id),
         name: fields.get("name").unwrap_or_default().to_owned(),
         scopes: may_hold
             .iter()
@@ -74,22 +85,9 @@ pub async fn make(
         Err(problem) => problem,
     };
     let mut view = account::view(&portal, &visit, signed_in).await?;
-    let of = |name| problem.fields.iter().find(|field| field.name == name);
-    let error = |name| of(name).map(|field| field.detail.to_string());
     match view.tokens.as_mut().map(|tokens| &mut tokens.new) {
         Some(NewToken::Form(form)) if !problem.fields.is_empty() => {
-            form.name.value = asked.name;
-            form.name.error = error("name");
-            form.scopes_error = match asked.scopes.is_empty() {
-                true => {
-                    of("scopes").map(|_| "Choose at least one: it would open nothing.".to_owned())
-                }
-                false => error("scopes"),
-            };
-            form.lifetime_error = error("expires_in");
-            for choice in &mut form.scopes {
-                choice.is_ticked = fields.get(&choice.name).is_some();
-            }
+            fill_again(form, &asked, &problem);
             // The form is at the end of a long page.
             let text = "No token was made: see below what is missing.";
             view.notice = Some(Notice::error(text));
@@ -97,6 +95,29 @@ pub async fn make(
         _ => view.notice = Some(Notice::error(problem.detail.clone())),
     }
     Ok(visit.show_again(problem, &view))
+}
+
+/// Says beside each field what is wrong with it, and leaves what was right as it was.
+fn fill_again(form: &mut TokenForm, asked: &Asked, problem: &Problem) {
+    let of = |name| problem.fields.iter().find(|field| field.name == name);
+    let error = |name| of(name).map(|field| field.detail.to_string());
+    form.name.value.clone_from(&asked.name);
+    form.name.error = error("name");
+    form.scopes_error = match asked.scopes.is_empty() {
+        true => of("scopes").map(|_| "Choose at least one: it would open nothing.".to_owned()),
+        false => error("scopes"),
+    };
+    for choice in &mut form.scopes {
+        let is_it = |scope: &String| choice.name == box_name(scope);
+        choice.is_ticked = asked.scopes.iter().any(is_it);
+    }
+    form.lifetime_error = error("expires_in");
+    if form.lifetime_error.is_none() {
+        let chosen = asked.expires_in.unwrap_or(LIFETIME.as_secs());
+        for lifetime in &mut form.lifetimes {
+            lifetime.is_chosen = lifetime.seconds == chosen;
+        }
+    }
 }
 
 /// `POST tokens/{id}` with a form: ends it.
@@ -109,7 +130,7 @@ pub async fn revoke(
     Path(id): Path<String>,
     Posted { visit, .. }: Posted,
 ) -> Result<Response, Declined> {
-    let signed_in = visit.must_be_signed_in(&portal)?;
+    let signed_in = visit.must_be_signed_in_still(&portal)?;
     let revoked = revoke_one(&portal.accounts, signed_in, &id).await;
     revoked.map_err(|problem| visit.decline(&portal, problem))?;
     Ok(account::done(&portal, "token"))
@@ -127,7 +148,8 @@ pub(super) async fn section(
     let tokens = tokens.await;
     let tokens = tokens.map_err(|error| visit.decline(portal, unavailable(&error)))?;
     let may_hold = &signed_in.identity.claims().scopes;
-    if tokens.is_empty() && may_hold.is_empty() && !accounts.admits_bare_tokens {
+    let opens_something = !may_hold.is_empty() || accounts.admits_bare_tokens;
+    if tokens.is_empty() && !opens_something {
         return Ok(None);
     }
     let rows = tokens.iter().map(|token| PersonalToken {
@@ -138,12 +160,15 @@ pub(super) async fn section(
         until: When::ahead(token.expires_at, now),
         revoke: visit.form(portal, portal.path(&format!("tokens/{}", token.id))),
     });
-    let new = match signed_in.is_fresh(now) {
-        true => NewToken::Form(Box::new(form(portal, visit, may_hold))),
-        false => NewToken::SignInFirst(Link {
+    let new = if !opens_something {
+        NewToken::Nowhere
+    } else if signed_in.is_fresh(now) {
+        NewToken::Form(Box::new(form(portal, visit, may_hold)))
+    } else {
+        NewToken::SignInFirst(Link {
             text: "Sign in again to make one".to_owned(),
             url: account::sign_in_again(portal),
-        }),
+        })
     };
     Ok(Some(Tokens {
         list: rows.collect(),
@@ -162,8 +187,11 @@ fn form(portal: &Portal, visit: &Visit, may_hold: &Scopes) -> TokenForm {
         words,
         is_chosen: time == LIFETIME,
     };
+    let mut form = visit.form(portal, portal.path("tokens"));
+    let id = SessionId::new(fresh_id(portal.accounts.clock.now()));
+    form.kept = vec![(ID, portal.forms.promise(&visit.browser, id))];
     TokenForm {
-        form: visit.form(portal, portal.path("tokens")),
+        form,
         name: Field::default(),
         scopes: may_hold.iter().map(choice).collect(),
         scopes_error: None,
@@ -172,8 +200,22 @@ fn form(portal: &Portal, visit: &Visit, may_hold: &Scopes) -> TokenForm {
     }
 }
 
+/// Which one a form is to make, if it was shown to this browser lately: what has ended is not kept for ever, and
+/// would be made again.
+fn promised(portal: &Portal, visit: &Visit, fields: &Fields) -> Option<SessionId> {
+    let id = portal.forms.promised(&visit.browser, fields.get(ID)?)?;
+    let (shown, _) = id.uuid().get_timestamp()?.to_unix();
+    let now = unix_seconds(portal.accounts.clock.now());
+    (now < shown.saturating_add(SHOWN_MAX.as_secs())).then_some(id)
+}
+
+/// The hidden field.
+const ID: &str = "id";
+/// Longer than a sign-in is fresh, and shorter than any row is kept.
+const SHOWN_MAX: Duration = Duration::from_hours(1);
+
 /// The checkbox of a scope.
-fn box_name(scope: &Scope) -> String {
+fn box_name(scope: impl fmt::Display) -> String {
     format!("scope:{scope}")
 }
 

@@ -89,6 +89,19 @@ impl Visit {
         })
     }
 
+    /// The same, for what a form of the account page asks for. The way leads back to that page: there is
+    /// none where its forms are posted.
+    ///
+    /// # Errors
+    ///
+    /// The redirect.
+    pub fn must_be_signed_in_still(&self, portal: &Portal) -> Result<&SignedIn, Declined> {
+        self.signed_in.as_ref().ok_or_else(|| {
+            let goal = ReturnTo::page(portal, &portal.path("account"));
+            Declined::with(see_other(&goal.sign_in(portal)))
+        })
+    }
+
     /// What the address says behind its `?`.
     ///
     /// # Errors

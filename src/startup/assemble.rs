@@ -129,9 +129,11 @@ impl Assembly {
         let routes = routes(config, &limits, &mut quotas);
         let quotas = quotas.made;
         let pace = Arc::new(Pace::new(&config.limits));
+        let hosts = Arc::new(OwnHosts::new(config));
         let accounts = Arc::new(Accounts {
             rules: config.accounts.clone(),
             admits_bare_tokens: config.admits_bare_tokens(),
+            hosts: Arc::clone(&hosts),
             tokens: config.tokens,
             access: AccessTokens::new(issuer, config.tokens.access_ttl),
             store: self.store,
@@ -146,7 +148,6 @@ impl Assembly {
             metrics: Arc::clone(&self.metrics),
         });
         let look = Arc::new(self.look);
-        let hosts = Arc::new(OwnHosts::new(config));
         let portal = Portal::new(
             Arc::clone(&accounts),
             Arc::clone(&look),

@@ -28,6 +28,8 @@ pub struct NewPersonalToken {
 pub enum PersonalTokenMade {
     /// It is there.
     Done,
+    /// It was there before, and may have ended. Nothing was changed.
+    Before,
     /// Its owner has as many as they may. Nothing was changed.
     TooMany,
     /// The session has ended, or the account is disabled or gone. Nothing was changed.

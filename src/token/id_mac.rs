@@ -1,4 +1,5 @@
-//! The id of a session with a MAC over it, as base64url: what cookies and personal tokens are made of.
+//! The id of a session with a MAC over it, as base64url: what cookies and personal tokens are made of,
+//! and the forms that each make one.
 //!
 //! The MAC lets a forged one die in memory. It has to be made and read with the same context, and keys of
 //! different jobs make different ones, so that none passes for another (SECURITY 22).
@@ -15,26 +16,26 @@ use crate::domain::SessionId;
 use crate::vault::Vault;
 
 /// Writes and reads them, for one job.
-pub(super) struct IdMac {
+pub struct IdMac {
     key: hmac::Key,
 }
 
 impl IdMac {
     /// With a key of the job's own from the vault.
-    pub(super) fn new(vault: &Vault, job: &'static str) -> Self {
+    pub fn new(vault: &Vault, job: &'static str) -> Self {
         Self {
             key: vault.mac_key(job),
         }
     }
 
     /// 43 characters that name this session in this context.
-    pub(super) fn write(&self, session: SessionId, context: &str) -> String {
+    pub fn write(&self, session: SessionId, context: &str) -> String {
         let id = *session.uuid().as_bytes();
         URL_SAFE_NO_PAD.encode([id, self.mac(id, context)].concat())
     }
 
     /// Reads what was presented; `None` where it was not made by this key in this context.
-    pub(super) fn read(&self, presented: &[u8], context: &str) -> Option<SessionId> {
+    pub fn read(&self, presented: &[u8], context: &str) -> Option<SessionId> {
         let mut bytes = [0; BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(presented, &mut bytes).ok()?;
         let (id, mac) = bytes.split_first_chunk::<ID_BYTES>()?;

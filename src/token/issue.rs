@@ -133,7 +133,9 @@ pub fn assertion(
     now: SystemTime,
 ) -> String {
     let caller = claims.caller;
-    let is_person = matches!(caller.subject, Subject::User(_));
+    // A personal token acts for somebody, who was not there to sign in when it was used, nor always when it
+    // was made: no app may take it for a fresh sign-in.
+    let has_signed_in = matches!(caller.subject, Subject::User(_)) && !caller.client.is_personal();
     let signed = Assertion {
         iss: issuer,
         aud: claims.route,
@@ -147,7 +149,7 @@ pub fn assertion(
         email: caller.email.as_ref().map(EmailAddress::as_str),
         outside_issuer: caller.issuer.as_deref(),
         amr: &caller.methods,
-        auth_time: is_person.then_some(caller.authenticated_at),
+        auth_time: has_signed_in.then_some(caller.authenticated_at),
         iat: unix_seconds(now),
         exp: unix_seconds(now + ASSERTION_TTL),
         jti: fresh_id(),

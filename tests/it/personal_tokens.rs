@@ -1,5 +1,6 @@
 //! Personal tokens: who gets one, what it opens, and when it opens nothing any more.
 
+mod attacks;
 mod commands;
 mod on_the_page;
 mod pace;
@@ -180,7 +181,8 @@ async fn it_opens_only_routes_that_ask_for_what_it_holds_or_list_it() {
     opens(&bare, "/notes", Some("insufficient_scope")).await;
 }
 
-/// The contract, section 3: account endpoints take first-party sessions only. SECURITY 22
+/// The contract, section 3: account endpoints take first-party sessions only.
+// SECURITY 22
 #[tokio::test(flavor = "multi_thread")]
 async fn it_manages_no_account_and_makes_no_other() {
     let (gateway, _) = guarded().await;

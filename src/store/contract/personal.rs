@@ -87,6 +87,14 @@ async fn each_user_has_their_own_and_no_more_than_they_may() {
         PersonalTokenMade::TooMany
     );
     let third = make_one(&store, bob).await;
+    let again = NewPersonalToken {
+        token: ListedPersonalToken {
+            id: first,
+            ..new(bob, None).token
+        },
+        ..new(bob, None)
+    };
+    assert_eq!(make(&store, again).await, PersonalTokenMade::Before);
     assert_eq!(ids(&store, Some(user), 2).await, [second, first]);
     assert_eq!(ids(&store, None, 2).await, [third, second, first]);
     let end = async |of| store.end_personal_token(first, of, at(2)).await.unwrap();

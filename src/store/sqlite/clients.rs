@@ -33,8 +33,12 @@ use crate::store::sqlite::undecodable;
 use crate::store::sqlite::users;
 
 impl Store {
-    /// One client.
+    /// One client. None has a reserved name: one that was made before the name was is there to be deleted, and
+    /// is nobody.
     pub async fn client(&self, id: &ClientId) -> Result<Option<StoredClient>, Unavailable> {
+        if id.is_reserved() {
+            return Ok(None);
+        }
         let mut reader = self.read().await?;
         let row = sqlx::query("SELECT * FROM clients WHERE id = $1")
             .bind(id.as_str())

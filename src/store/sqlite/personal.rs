@@ -31,6 +31,13 @@ impl Store {
         let mut transaction = self.write().await?;
         let token = new.token;
         let now = millis(token.created_at);
+        let before = sqlx::query("SELECT 1 FROM sessions WHERE id = $1")
+            .bind(blob(token.id.uuid()))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if before.is_some() {
+            return Ok(PersonalTokenMade::Before);
+        }
         let living: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM sessions WHERE user_id = $1 AND kind = 'personal' \
              AND ended_at IS NULL AND expires_at > $2",

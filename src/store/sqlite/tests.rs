@@ -238,6 +238,110 @@ async fn a_database_of_the_first_version_keeps_its_sessions() {
     assert_eq!(session.amr, Amr::password());
 }
 
+// SECURITY 49
+#[tokio::test]
+async fn a_database_from_before_personal_tokens_keeps_sessions_of_every_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    create(&path).unwrap();
+    let options = SqliteConnectOptions::new().filename(&path);
+    let old = pool(1).connect_with(options).await.unwrap();
+    migrate(&old, &MIGRATIONS[..8]).await.unwrap();
+    for statement in OF_VERSION_8 {
+        sqlx::query(statement).execute(&old).await.unwrap();
+    }
+    let before = rows_of_sessions(&old).await;
+    assert_eq!(before.len(), 6);
+    old.close().await;
+
+    let store = Store::open(&path, Open::Existing).await.unwrap();
+    assert_eq!(rows_of_sessions(&store.writer).await, before);
+    let news: Vec<(Option<String>, bool)> =
+        sqlx::query_as("SELECT name, granted_in IS parent FROM sessions")
+            .fetch_all(&store.writer)
+            .await
+            .unwrap();
+    assert!(news.iter().all(|(name, same)| name.is_none() && *same));
+    let broken = sqlx::query("PRAGMA foreign_key_check")
+        .fetch_all(&store.writer)
+        .await
+        .unwrap();
+    assert!(broken.is_empty());
+
+    // What is there goes on, and ends as it would have.
+    let id = |seed: u128| SessionId::new(Uuid::from_u128(seed));
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let read = store.opaque_session(id(11), at(4), Duration::from_secs(60));
+    let read = read.await.unwrap().unwrap();
+    assert!(read.idles && read.session.client.is_first_party());
+    assert_eq!(read.session.amr.to_string(), "fed");
+    let rotation = |session, client| Rotation {
+        session,
+        client,
+        asked: None,
+        target: None,
+        parent_idle: Duration::from_secs(60),
+        presented: TokenHash::new([1; 32]),
+        successor: TokenHash::new([3; 32]),
+        now: at(4),
+        grace: Duration::ZERO,
+    };
+    let app = ClientId::parse("app").unwrap();
+    let rotated = store.rotate_refresh(rotation(id(13), app.clone())).await;
+    let Rotated::Current(_, session) = rotated.unwrap() else {
+        panic!("the client's session is not what it was");
+    };
+    let audience = session.audience.map(|it| it.to_string());
+    assert_eq!(audience.as_deref(), Some("https://api.example"));
+    let first = rotation(id(10), ClientId::first_party());
+    let rotated = store.rotate_refresh(first).await.unwrap();
+    assert!(matches!(rotated, Rotated::Current(..)));
+    let ended = store.end_session(id(11), at(5)).await.unwrap();
+    assert_eq!(ended, [id(11), id(13)], "and what hangs on it");
+    let client = store.client(&app).await.unwrap().unwrap().client;
+    assert!(client.resources.is_empty());
+}
+
+/// Somebody with a session of each kind, one that has ended, and a client that keeps what it has.
+const OF_VERSION_8: [&str; 8] = [
+    "INSERT INTO users (id, username, username_folded, email_verified, roles, password, \
+     password_version, disabled, version, created_at) VALUES \
+     (x'00000000000000000000000000000001', 'alice', 'alice', 0, '', '$argon2id$one', 1, 0, 1, 0)",
+    "INSERT INTO clients (id, name, secret, redirect_uris, post_logout_redirect_uris, scopes, grants, \
+     consent, roles, disabled, created_at) VALUES \
+     ('app', 'App', NULL, 'https://app.example/', '', 'openid', 'authorization_code', 'ask', '', 0, 0)",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000a', 'tokens', \
+     x'00000000000000000000000000000001', 'portcullis', 'a', 'pwd', NULL, 1000, 9000, '127.0.0.1', \
+     'curl/8', x'0101010101010101010101010101010101010101010101010101010101010101', NULL, NULL, 3000, NULL, NULL)",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000b', 'browser', \
+     x'00000000000000000000000000000001', 'portcullis', 'a', 'fed', NULL, 1000, 9000, '::1', \
+     'Firefox', NULL, NULL, NULL, 3001, NULL, NULL)",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000c', 'machine', NULL, 'worker', 'b', \
+     '', NULL, 1000, 9000, '::1', NULL, NULL, NULL, NULL, 3002, NULL, NULL)",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000d', 'delegated', \
+     x'00000000000000000000000000000001', 'app', 'openid', 'pwd', x'0000000000000000000000000000000b', \
+     1000, 9000, '::1', NULL, x'0101010101010101010101010101010101010101010101010101010101010101', x'0202020202020202020202020202020202020202020202020202020202020202', 2000, 3003, NULL, 'https://api.example')",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000e', 'delegated', \
+     x'00000000000000000000000000000001', 'app', 'openid', 'pwd', NULL, \
+     1000, 9000, '::1', NULL, NULL, NULL, NULL, 3004, NULL, NULL)",
+    "INSERT INTO sessions VALUES (x'0000000000000000000000000000000f', 'browser', \
+     x'00000000000000000000000000000001', 'portcullis', '', 'pwd', NULL, 1000, 9000, '::1', \
+     NULL, NULL, NULL, NULL, 3005, 3500, NULL)",
+];
+
+/// Every session, column by column, in the columns of version 8.
+async fn rows_of_sessions(pool: &SqlitePool) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT concat_ws('|', hex(id), kind, ifnull(hex(user_id), '-'), client, scopes, amr, \
+         ifnull(hex(parent), '-'), authenticated_at, expires_at, address, ifnull(user_agent, '-'), \
+         ifnull(hex(refresh_current), '-'), ifnull(hex(refresh_previous), '-'), ifnull(rotated_at, '-'), \
+         last_seen_at, ifnull(ended_at, '-'), ifnull(audience, '-')) FROM sessions ORDER BY id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_may_make_it_at_once() {
     let folder = tempfile::tempdir().unwrap();

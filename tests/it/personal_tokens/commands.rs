@@ -101,6 +101,9 @@ async fn what_cannot_be_issued_is_refused_with_the_reason() {
     ];
     refused(&long, "366 days");
     refused(&["revoke", "ptc_pat_x"], "standard input");
+    // What is to be there is not called a token.
+    let usage = portcullis(gateway.folder(), &["token", "revoke"]).expect(2);
+    assert!(usage.stderr.contains("<ID>"), "{}", usage.stderr);
     refused(
         &["revoke", "01900000-0000-7000-8000-000000000000"],
         "no living personal token",
