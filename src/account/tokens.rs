@@ -100,8 +100,8 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// 401 where the sign-in is not fresh (RFC 9470 §3), 403 also for a cookie of another host, 409 where there are too many, 422 with every bad
-/// field, 429 where too many were made, 503.
+/// 401 where the sign-in is not fresh (RFC 9470 §3), 403, also for a cookie of another host, 409 where there are
+/// too many, 422 with every bad field, 429 where too many were made, 503.
 pub async fn make(
     State(accounts): State<Arc<Accounts>>,
     Extension(origin): Extension<Origin>,

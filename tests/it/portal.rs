@@ -397,7 +397,8 @@ async fn sessions_are_ended_on_the_account_page() {
     bob.open("/app").await.expect(200);
 }
 
-/// RFC 9700 §4.12, SECURITY 40: what was posted must not be posted again elsewhere.
+/// RFC 9700 §4.12: what was posted must not be posted again elsewhere.
+// SECURITY 40
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_live_on_the_public_url_and_send_browsers_there() {
     let other = "[routes.other]\nhost = \"app.example.com\"\npath = \"/\"\nupstream = \"echo\"";
