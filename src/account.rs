@@ -62,7 +62,7 @@ pub struct Accounts {
     pub access: AccessTokens,
     /// The same judge that guards the routes.
     pub judge: Judge,
-    /// Cookies of browsers.
+    /// Sessions of browsers and of personal tokens.
     pub sessions: Arc<OpaqueSessions>,
     /// What is dead.
     pub revocations: Arc<Revocations>,
@@ -82,6 +82,28 @@ impl Accounts {
         for session in sessions {
             self.revocations.apply(Change::SessionEnded(session), now);
         }
+    }
+
+    /// Ends what is named by this id, as it was sent, if `ending` finds it.
+    ///
+    /// # Errors
+    ///
+    /// `unknown` where there is none; 503.
+    async fn end_named(
+        &self,
+        id: &str,
+        unknown: fn() -> Problem,
+        ending: impl AsyncFnOnce(SessionId, SystemTime) -> Result<Vec<SessionId>, Unavailable>,
+    ) -> Result<SessionId, Problem> {
+        let session = SessionId::parse(id).map_err(|_| unknown())?;
+        let now = self.clock.now();
+        let ended = ending(session, now).await;
+        let ended = ended.map_err(|error| unavailable(&error))?;
+        if ended.is_empty() {
+            return Err(unknown());
+        }
+        self.bury(ended, now);
+        Ok(session)
     }
 }
 

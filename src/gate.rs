@@ -123,7 +123,7 @@ pub struct Gate {
     pub routes: Arc<Routes>,
     /// Credentials.
     pub authenticator: Authenticator,
-    /// Cookies of browsers.
+    /// Sessions of browsers and of personal tokens.
     pub sessions: Arc<OpaqueSessions>,
     /// What apps are told.
     pub headers: Headers,

@@ -76,20 +76,16 @@ pub async fn end_one(
     signed_in: &SignedIn,
     id: &str,
 ) -> Result<SessionId, Problem> {
-    let no_session = || {
-        let detail = "There is no such living session of yours: GET sessions lists them.";
-        Problem::new(StatusCode::NOT_FOUND, "no_session", detail)
-    };
-    let session = SessionId::parse(id).map_err(|_| no_session())?;
-    let now = accounts.clock.now();
-    let ending = accounts.store.end_session_of(signed_in.user, session, now);
-    let ended = ending.await.map_err(|error| unavailable(&error))?;
-    if ended.is_empty() {
-        return Err(no_session());
-    }
-    accounts.bury(ended, now);
+    let (store, user) = (&accounts.store, signed_in.user);
+    let ending = async |session, now| store.end_session_of(user, session, now).await;
+    let session = accounts.end_named(id, no_session, ending).await?;
     tracing::info!(user.id = %signed_in.user, session.id = %session, "ended a session");
     Ok(session)
+}
+
+fn no_session() -> Problem {
+    let detail = "There is no such living session of yours: GET sessions lists them.";
+    Problem::new(StatusCode::NOT_FOUND, "no_session", detail)
 }
 
 /// Ends all of the caller's own but the one that they ask in.

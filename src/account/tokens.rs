@@ -58,9 +58,6 @@ pub const LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    /// Which one it is to be, where that was said before: it is made once.
-    #[serde(skip)]
-    pub id: Option<SessionId>,
     /// What its owner is to know it by.
     pub name: String,
     /// What it is to hold.
@@ -108,7 +105,8 @@ pub async fn make(
     signed_in: SignedIn,
     Json(asked): Json<Asked>,
 ) -> Result<Response, Refusal> {
-    let made = make_one(&accounts, &signed_in, &asked, &origin).await;
+    let id = SessionId::new(fresh_id(accounts.clock.now()));
+    let made = make_one(&accounts, &signed_in, &asked, id, &origin).await;
     let made = made.map_err(|problem| Refusal::new(&origin, problem))?;
     let mut body = shown(&made.token);
     if let Some(members) = body.as_object_mut() {
@@ -133,7 +131,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes one for the caller.
+/// Makes one for the caller, of this id: the same one is not made twice.
 ///
 /// # Errors
 ///
@@ -142,6 +140,7 @@ pub async fn make_one(
     accounts: &Accounts,
     signed_in: &SignedIn,
     asked: &Asked,
+    id: SessionId,
     origin: &Origin,
 ) -> Result<Made, Problem> {
     if signed_in.by_cookie && !accounts.hosts.is_public(&origin.host) {
@@ -152,7 +151,13 @@ pub async fn make_one(
         return Err(not_fresh());
     }
     let may_hold = &signed_in.identity.claims().scopes;
-    let token = asked.check(signed_in.user, may_hold, accounts.admits_bare_tokens, now)?;
+    let token = asked.check(
+        id,
+        signed_in.user,
+        may_hold,
+        accounts.admits_bare_tokens,
+        now,
+    )?;
     // Those that were revoked again leave a row as well.
     let counted = accounts.pace.count_token(token.user);
     counted.map_err(|too_many| too_fast(&too_many))?;
@@ -186,19 +191,9 @@ pub async fn revoke_one(
     signed_in: &SignedIn,
     id: &str,
 ) -> Result<(), Problem> {
-    let no_token = || {
-        let detail = "There is no such living personal token of yours: GET tokens lists them.";
-        Problem::new(StatusCode::NOT_FOUND, "no_token", detail)
-    };
-    let token = SessionId::parse(id).map_err(|_| no_token())?;
-    let now = accounts.clock.now();
-    let user = Some(signed_in.user);
-    let ended = accounts.store.end_personal_token(token, user, now).await;
-    let ended = ended.map_err(|error| unavailable(&error))?;
-    if ended.is_empty() {
-        return Err(no_token());
-    }
-    accounts.bury(ended, now);
+    let (store, user) = (&accounts.store, Some(signed_in.user));
+    let ending = async |token, now| store.end_personal_token(token, user, now).await;
+    let token = accounts.end_named(id, no_token, ending).await?;
     tracing::info!(user.id = %signed_in.user, session.id = %token, "revoked a personal token");
     Ok(())
 }
@@ -211,6 +206,7 @@ impl Asked {
     /// 422 with every bad field.
     pub fn check(
         &self,
+        id: SessionId,
         user: UserId,
         may_hold: &Scopes,
         may_hold_nothing: bool,
@@ -227,7 +223,7 @@ impl Asked {
         });
         match (name, scopes, lifetime) {
             (Ok(name), Ok(scopes), Ok(lifetime)) => Ok(ListedPersonalToken {
-                id: self.id.unwrap_or_else(|| SessionId::new(fresh_id(now))),
+                id,
                 user,
                 name,
                 scopes,
@@ -258,6 +254,11 @@ fn scopes(asked: &[String], may_hold: &Scopes, may_hold_nothing: bool) -> Result
         return Err(format!("without a scope it would open nothing; {held}"));
     }
     Ok(scopes)
+}
+
+fn no_token() -> Problem {
+    let detail = "There is no such living personal token of yours: GET tokens lists them.";
+    Problem::new(StatusCode::NOT_FOUND, "no_token", detail)
 }
 
 fn elsewhere(accounts: &Accounts) -> Problem {

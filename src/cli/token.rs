@@ -27,6 +27,7 @@ use crate::token::personal::PersonalTokens;
 use crate::token::verify::Claims;
 use crate::token::verify::Invalid;
 use crate::token::verify::Verifier;
+use crate::vault::fresh_id;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -101,14 +102,15 @@ async fn issue(
 ) -> anyhow::Result<()> {
     let user = opened.user(&issuing.user).await?;
     let asked = Asked {
-        id: None,
         name: issuing.name,
         scopes: issuing.scopes,
         expires_in: Some(issuing.expires_in.as_secs()),
     };
     let may_hold = &config.accounts.login_scopes;
     let may_hold_nothing = config.admits_bare_tokens();
-    let token = asked.check(user.id, may_hold, may_hold_nothing, opened.clock.now());
+    let now = opened.clock.now();
+    let id = SessionId::new(fresh_id(now));
+    let token = asked.check(id, user.id, may_hold, may_hold_nothing, now);
     let token = token.map_err(|problem| {
         let fields = problem.fields.iter();
         let why: Vec<_> = fields
@@ -116,7 +118,6 @@ async fn issue(
             .collect();
         anyhow!(why.join("\n"))
     })?;
-    let id = token.id;
     let new = NewPersonalToken {
         token,
         address: Ipv4Addr::LOCALHOST.into(),

@@ -58,7 +58,6 @@ pub async fn make(
     let ticked = |scope: &&Scope| fields.get(&box_name(scope)).is_some();
     let may_hold = &signed_in.identity.claims().scopes;
     let asked = Asked {
-        id: Some(id),
         name: fields.get("name").unwrap_or_default().to_owned(),
         scopes: may_hold
             .iter()
@@ -68,7 +67,7 @@ pub async fn make(
         // What is no number is as wrong as one that is out of bounds.
         expires_in: fields.get("expires_in").map(|it| it.parse().unwrap_or(0)),
     };
-    let made = make_one(&portal.accounts, signed_in, &asked, &visit.origin).await;
+    let made = make_one(&portal.accounts, signed_in, &asked, id, &visit.origin).await;
     let problem = match made {
         Ok(made) => {
             let now = portal.accounts.clock.now();

@@ -81,6 +81,17 @@ async fn guarded() -> (Gateway, Upstream) {
     (gateway, app)
 }
 
+/// An administrator's command that makes one of alice.
+const ISSUE: [&str; 7] = [
+    "token",
+    "issue",
+    "alice",
+    "--name",
+    "Nightly",
+    "--scope",
+    "notes:read",
+];
+
 /// What is asked for, with these scopes.
 fn asked(scopes: &[&str]) -> Value {
     json!({ "name": "Backup script", "scopes": scopes })
@@ -140,6 +151,12 @@ async fn a_script_uses_one_instead_of_the_password() {
     let sessions = alice.get("/auth/sessions").await.expect(200);
     assert!(!sessions.text().contains(said["id"].as_str().unwrap()));
     assert!(!gateway.log_text().contains(token));
+    // The store keeps its id, and nothing that it could be made of.
+    let secret = token.strip_prefix("ptc_pat_").unwrap().as_bytes();
+    for (name, bytes) in gateway.folder().contents() {
+        let is_in = bytes.windows(secret.len()).any(|some| some == secret);
+        assert!(!is_in, "{}", name.display());
+    }
 }
 
 // SECURITY 26

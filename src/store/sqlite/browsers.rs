@@ -164,20 +164,12 @@ impl Store {
         session: SessionId,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, Unavailable> {
-        let mut transaction = self.write().await?;
         let owned = sqlx::query(
             "SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 AND kind <> 'personal'",
         )
         .bind(blob(session.uuid()))
-        .bind(blob(user.uuid()))
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let ended = match owned {
-            Some(_) => sessions::end(&mut transaction, session, now).await?,
-            None => Vec::new(),
-        };
-        transaction.commit().await?;
-        Ok(ended)
+        .bind(blob(user.uuid()));
+        self.end_if_found(owned, session, now).await
     }
 }
 

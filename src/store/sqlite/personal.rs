@@ -18,7 +18,6 @@ use crate::store::Unavailable;
 use crate::store::sqlite::blob;
 use crate::store::sqlite::millis;
 use crate::store::sqlite::parsed;
-use crate::store::sqlite::sessions;
 use crate::store::sqlite::time;
 use crate::store::sqlite::uuid;
 
@@ -89,16 +88,14 @@ impl Store {
             None => sqlx::query(
                 "SELECT * FROM sessions WHERE kind = 'personal' AND ended_at IS NULL \
                  AND expires_at > $1 ORDER BY authenticated_at DESC, id DESC",
-            ),
-            Some(_) => sqlx::query(
+            )
+            .bind(millis(now)),
+            Some(user) => sqlx::query(
                 "SELECT * FROM sessions WHERE kind = 'personal' AND ended_at IS NULL \
                  AND expires_at > $1 AND user_id = $2 ORDER BY authenticated_at DESC, id DESC",
-            ),
-        };
-        let asking = asking.bind(millis(now));
-        let asking = match of {
-            None => asking,
-            Some(user) => asking.bind(blob(user.uuid())),
+            )
+            .bind(millis(now))
+            .bind(blob(user.uuid())),
         };
         let rows = asking.fetch_all(&mut *reader).await?;
         Ok(rows.iter().map(listed).collect::<Result<_, _>>()?)
@@ -111,22 +108,14 @@ impl Store {
         of: Option<UserId>,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, Unavailable> {
-        let mut transaction = self.write().await?;
         let owned = sqlx::query(
             "SELECT 1 FROM sessions WHERE id = $1 AND kind = 'personal' \
              AND ($2 IS NULL OR user_id = $2) AND expires_at > $3",
         )
         .bind(blob(token.uuid()))
         .bind(of.map(UserId::uuid).map(blob))
-        .bind(millis(now))
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let ended = match owned {
-            Some(_) => sessions::end(&mut transaction, token, now).await?,
-            None => Vec::new(),
-        };
-        transaction.commit().await?;
-        Ok(ended)
+        .bind(millis(now));
+        self.end_if_found(owned, token, now).await
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use sqlx::Row;
+use sqlx::Sqlite;
 use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::Amr;
@@ -151,16 +154,24 @@ impl Store {
         client: &ClientId,
         now: SystemTime,
     ) -> Result<Vec<SessionId>, Unavailable> {
-        let mut transaction = self.write().await?;
         let owned = sqlx::query("SELECT 1 FROM sessions WHERE id = $1 AND client = $2")
             .bind(blob(session.uuid()))
-            .bind(client.as_str())
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let ended = match owned {
-            Some(_) => end(&mut transaction, session, now).await?,
-            None => Vec::new(),
-        };
+            .bind(client.as_str());
+        self.end_if_found(owned, session, now).await
+    }
+
+    /// Ends a session, and those that were to end with it, where `owned` finds it. Returns the ended ones.
+    pub(super) async fn end_if_found(
+        &self,
+        owned: Query<'_, Sqlite, SqliteArguments>,
+        session: SessionId,
+        now: SystemTime,
+    ) -> Result<Vec<SessionId>, Unavailable> {
+        let mut transaction = self.write().await?;
+        if owned.fetch_optional(&mut *transaction).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let ended = end(&mut transaction, session, now).await?;
         transaction.commit().await?;
         Ok(ended)
     }

@@ -12,6 +12,7 @@ use crate::harness::person::Person;
 use crate::harness::tab::SESSION;
 use crate::harness::tab::Tab;
 
+use super::ISSUE;
 use super::asked;
 use super::guarded;
 use super::made;
@@ -66,16 +67,7 @@ async fn no_app_takes_one_for_a_sign_in() {
     let (gateway, app) = guarded().await;
     let alice = gateway.signed_in("alice").await;
     let (own, _) = made(&alice, &["notes:read"]).await;
-    let issue = [
-        "token",
-        "issue",
-        "alice",
-        "--name",
-        "Nightly",
-        "--scope",
-        "notes:read",
-    ];
-    let issued = portcullis(gateway.folder(), &issue).expect(0).stdout;
+    let issued = portcullis(gateway.folder(), &ISSUE).expect(0).stdout;
     for token in [&*own, issued.trim_end()] {
         let script = gateway.anonymous().with_token(token);
         script.get("/notes").await.expect(200);

@@ -6,6 +6,7 @@ use crate::harness::binary::portcullis;
 use crate::harness::binary::portcullis_reading;
 use crate::harness::eventually;
 
+use super::ISSUE;
 use super::guarded;
 use super::made;
 
@@ -15,16 +16,7 @@ async fn an_administrator_issues_lists_and_revokes() {
     let alice = gateway.signed_in("alice").await;
     gateway.signed_in("bob").await;
     let run = |arguments: &[&str]| portcullis(gateway.folder(), arguments);
-    let issue = [
-        "token",
-        "issue",
-        "alice",
-        "--name",
-        "Nightly",
-        "--scope",
-        "notes:read",
-    ];
-    let issued = run(&[&issue[..], &["--expires-in", "90d"]].concat()).expect(0);
+    let issued = run(&[&ISSUE[..], &["--expires-in", "90d"]].concat()).expect(0);
     let token = issued.stdout.trim_end();
     assert!(token.starts_with("ptc_pat_"), "{token}");
     let script = gateway.anonymous().with_token(token);

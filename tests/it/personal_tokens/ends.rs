@@ -274,7 +274,7 @@ async fn what_sign_ins_may_hold_no_more_is_taken_from_what_was_made_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_owners_opens_nothing_and_what_they_are_now_counts() {
+async fn a_disabled_or_deleted_owners_opens_nothing_and_what_they_are_now_counts() {
     let (gateway, app) = guarded().await;
     let alice = gateway.signed_in("alice").await;
     let (token, _) = made(&alice, &["notes:read"]).await;
@@ -296,6 +296,15 @@ async fn a_disabled_owners_opens_nothing_and_what_they_are_now_counts() {
     portcullis(gateway.folder(), &["user", "disable", "alice"]).expect(0);
     eventually("the end is felt", async || {
         (script.get("/editors").await.status == 401).then_some(())
+    })
+    .await;
+    let bob = gateway.signed_in("bob").await;
+    let (token, _) = made(&bob, &["notes:read"]).await;
+    let script = gateway.anonymous().with_token(&token);
+    script.get("/notes").await.expect(200);
+    portcullis(gateway.folder(), &["user", "delete", "bob", "--yes"]).expect(0);
+    eventually("the end is felt", async || {
+        (script.get("/notes").await.status == 401).then_some(())
     })
     .await;
 }

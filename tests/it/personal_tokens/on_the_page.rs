@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::harness::caller::Answer;
 use crate::harness::caller::PASSWORD;
 use crate::harness::gateway::Gateway;
+use crate::harness::person::Form;
 use crate::harness::person::Person;
 use crate::harness::tab::Tab;
 
@@ -18,6 +19,12 @@ const FILLED: [(&str, &str); 3] = [
     ("scope:notes:read", "on"),
     ("expires_in", "604800"),
 ];
+
+/// The form of the account page.
+async fn offered(person: &Person) -> Form {
+    let page = person.open("/auth/account").await.expect(200);
+    page.form("/auth/tokens")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_is_made_shown_once_and_revoked() {
@@ -69,11 +76,7 @@ async fn one_is_made_shown_once_and_revoked() {
 async fn what_is_wrong_is_said_beside_it_and_what_was_right_stays() {
     let (gateway, _) = guarded().await;
     let person = Person::signed_in(gateway.anonymous(), "alice").await;
-    let form = person
-        .open("/auth/account")
-        .await
-        .expect(200)
-        .form("/auth/tokens");
+    let form = offered(&person).await;
     let wrong = [
         ("name", " "),
         ("scope:notes:write", "on"),
@@ -106,11 +109,7 @@ async fn what_is_wrong_is_said_beside_it_and_what_was_right_stays() {
 async fn a_new_one_needs_a_fresh_sign_in() {
     let (gateway, _) = guarded().await;
     let person = Person::signed_in(gateway.anonymous(), "alice").await;
-    let form = person
-        .open("/auth/account")
-        .await
-        .expect(200)
-        .form("/auth/tokens");
+    let form = offered(&person).await;
     gateway.clock().advance(Duration::from_secs(601));
     let refused = person.submit(&form, &FILLED).await.expect(401);
     assert!(refused.text().contains("ten minutes"), "{}", refused.text());
